@@ -1,0 +1,178 @@
+"""The tools refuse what they should refuse and lose nothing on the way."""
+
+import argparse
+import ast
+
+import nbformat
+import pytest
+
+from tests.mutation import mutants
+from tools import build, notebook, progress, reference, sweep, text
+from tools.catalogue import load, present, select
+
+
+def make(*sources, tag=None):
+    """A notebook of code cells; the last one has the tag."""
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
+    if tag:
+        nb.cells[-1].metadata["tags"] = [tag]
+    return nb
+
+
+def paper_at(tmp_path, monkeypatch):
+    """The catalogue's first paper, with its notebook in a temporary folder."""
+    monkeypatch.setattr("tools.catalogue.NOTEBOOKS", tmp_path)
+    return load()[0][1]
+
+
+def test_execution_measures_and_keeps_outputs():
+    nb = make("x = 6 * 7\nprint(x)")
+    cost = notebook.execute(nb, "test", quiet=True)
+    assert nb.cells[0].outputs[0].text == "42\n" and len(nb.cells) == 1
+    assert 0 < cost["cpu_seconds"] < 60 and 10 < cost["peak_mib"] < 1024
+
+
+def test_a_notebook_runs_in_an_empty_folder():
+    nb = make("import os\nprint(os.listdir())")
+    notebook.execute(nb, "test", quiet=True)
+    assert nb.cells[0].outputs[0].text == "[]\n"
+
+
+def test_a_failing_cell_is_named_and_nothing_is_stored(tmp_path, monkeypatch):
+    paper = paper_at(tmp_path, monkeypatch)
+    paper.path.write_text("the old notebook")
+    with pytest.raises(notebook.NotebookFailed, match="ZeroDivisionError"):
+        notebook.run_and_store(make("1 / 0"), paper)
+    assert paper.path.read_text() == "the old notebook"
+
+
+def test_a_warning_cell_is_refused(tmp_path, monkeypatch):
+    paper = paper_at(tmp_path, monkeypatch)
+    with pytest.raises(notebook.NotebookFailed, match="wrote to stderr"):
+        notebook.run_and_store(make("import warnings; warnings.warn('careful')"), paper)
+    assert not paper.path.exists()
+
+
+def test_render_reports_a_missing_notebook(tmp_path, monkeypatch, capsys):
+    from tools import render
+
+    paper_at(tmp_path, monkeypatch)
+    assert render.main(["01"]) == 1
+    assert "no such notebook yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["31", "00", "x", "1.5"])
+def test_unknown_notebook(word):
+    with pytest.raises(SystemExit, match="no notebook"):
+        select([word])
+
+
+def test_selection():
+    assert [p.number for p in select(["02,13", "23"])] == [2, 13, 23]
+    assert select([]) == present()
+
+
+def test_seeds():
+    assert sweep.parse_seeds("0-4") == [0, 1, 2, 3, 4]
+    assert sweep.parse_seeds("3,7-8") == [3, 7, 8]
+
+
+@pytest.mark.parametrize("words", ["", "a", "1-", "4-2", "-1"])
+def test_bad_seeds(words):
+    with pytest.raises(argparse.ArgumentTypeError, match="seeds"):
+        sweep.parse_seeds(words)
+
+
+def test_seed_is_replaced_in_its_cell_only():
+    nb = make("a = 1", "SEED = 0", tag="parameters")
+    sweep.set_seed(nb, 7)
+    assert [cell.source for cell in nb.cells] == ["a = 1", "SEED = 7"]
+    with pytest.raises(ValueError, match="found 0"):
+        sweep.set_seed(make("SEED = 0"), 7)
+
+
+ROWS = ("record = {{'rows': [{{'claim': 'c', 'ours': SEED, 'op': '>=', 'threshold': 1, 'digits': 1,"
+        "'verdict': 'reproduced' if SEED >= 1 else 'not reproduced', 'expect': 'reproduced'}}],"
+        "'gradient_errors': {{}}}}\ndisplay({{'{}': record}}, raw=True)\nassert SEED >= 1")
+
+
+def test_sweep_sees_which_seeds_hold(tmp_path, monkeypatch):
+    paper = paper_at(tmp_path, monkeypatch)
+    nb = make("import numpy", "SEED = 0", tag="parameters")
+    nb.cells.append(nbformat.v4.new_code_cell(ROWS.format(notebook.SCOREBOARD_MIME)))
+    notebook.write(nb, paper.path)
+    results = {seed: sweep.run(paper, seed) for seed in (0, 2)}
+    assert not sweep.holds(results[0]) and "AssertionError" in results[0]["errors"][0]
+    assert sweep.holds(results[2]) and results[2]["rows"][0]["ours"] == 2
+    shown = sweep.table(paper, results)
+    assert "holds on 1 of 2 seeds" in shown and "!0.0" in shown
+
+    monkeypatch.setattr(sweep, "RESULTS", tmp_path)
+    sweep.store(paper, results)
+    assert sweep.load(paper)["seeds"].keys() == {"0", "2"}
+    nb.cells[0].source = "import numpy  # a comment does not count"
+    notebook.write(nb, paper.path)
+    assert sweep.load(paper)
+    nb.cells[0].source = "import numpy, math"
+    notebook.write(nb, paper.path)
+    assert sweep.load(paper) is None
+
+
+def test_text_round_trip_keeps_sources_and_tags(tmp_path, monkeypatch):
+    paper = present()[0]
+    monkeypatch.setattr(text, "SCRATCH", tmp_path)
+    monkeypatch.setattr(text, "ROOT", tmp_path)
+    assert text.main([f"{paper.number:02d}"]) == 0
+    old, new = notebook.read(paper.path), build.from_text(text.text_path(paper))
+    notebook.fill_idioms(new)
+    assert [(c.cell_type, c.source, notebook.tags(c)) for c in new.cells] == \
+        [(c.cell_type, c.source, notebook.tags(c)) for c in old.cells]
+
+
+def test_text_does_not_overwrite_newer_work(tmp_path, monkeypatch, capsys):
+    paper = present()[0]
+    monkeypatch.setattr(text, "SCRATCH", tmp_path)
+    text.text_path(paper).write_text("my edit")
+    assert text.main([f"{paper.number:02d}"]) == 1
+    assert text.text_path(paper).read_text() == "my edit"
+    assert "newer" in capsys.readouterr().err
+
+
+def test_blocks():
+    assert notebook.replace_block("a <!-- x:begin -->old<!-- x:end --> b", "x", "new") == \
+        "a <!-- x:begin -->\nnew\n<!-- x:end --> b"
+    with pytest.raises(ValueError, match="exactly one block"):
+        notebook.replace_block("no block", "x", "new")
+
+
+def test_words_and_lines_are_counted_as_documented():
+    nb = make('def f():\n    """Doc\n    string."""\n\n    # why\n    return "two"')
+    nb.cells.append(nbformat.v4.new_markdown_cell("Two words $x^2$ `code` [link](http://a.b/c)."))
+    assert notebook.code_lines(nb) == 2
+    assert notebook.prose_words(nb) == 3
+
+
+def test_an_unknown_idiom_is_named():
+    with pytest.raises(KeyError, match="no idiom 'adagrad'"):
+        notebook.idiom_source("adagrad")
+
+
+def test_unknown_oracle(capsys):
+    assert reference.main(["99"]) == 1
+    assert "no oracle" in capsys.readouterr().err
+
+
+def test_check_mode_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "generate", lambda: {progress.ROOT / "absent.md": b"text"})
+    assert progress.main(["--check"]) == 1
+    assert "absent.md is out of date" in capsys.readouterr().err
+    assert not (progress.ROOT / "absent.md").exists()
+
+
+def test_mutants_of_a_small_function():
+    tree = ast.parse("def f(x, W):\n    '''-x'''\n    y = x[i + 1] @ W.T - 2 * x\n    return y").body[0]
+    found = [what for what, _ in mutants(tree)]
+    assert found == ["keep only the left term: x[i + 1] @ W.T - 2 * x",
+                     "keep only the right term: x[i + 1] @ W.T - 2 * x",
+                     "flip the sign: x[i + 1] @ W.T - 2 * x", "drop the transpose: W.T",
+                     "drop the right factor: 2 * x", "drop the left factor: 2 * x"]

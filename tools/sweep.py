@@ -1,0 +1,130 @@
+"""Do the scoreboards hold under other seeds?
+
+python -m tools.sweep --seeds 0-4 --notebooks 02 13 --jobs 2
+
+Each notebook runs once per seed in a fresh kernel; a table shows every claim under every seed, and
+data/sweep/NN.json keeps the numbers for PROGRESS.md. Exit code 1 if a verdict differs from the
+stated one or a cell fails.
+"""
+
+import argparse
+import json
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+from tqdm import tqdm
+
+from tools import notebook
+from tools.catalogue import ROOT, Paper, select
+
+RESULTS = ROOT / "data" / "sweep"
+
+
+def parse_seeds(text: str) -> list[int]:
+    """'0-4' or '0,2,7' -> list of seeds. Raises argparse.ArgumentTypeError otherwise."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise argparse.ArgumentTypeError(f"seeds {text!r}: expected something like 0-4 or 0,2,7")
+        seeds += range(int(first), int(last if dash else first) + 1)
+    if not seeds:
+        raise argparse.ArgumentTypeError(f"seeds {text!r}: an empty range")
+    return seeds
+
+
+def set_seed(nb, seed: int) -> None:
+    """Replace the parameters cell. Raises ValueError unless there is exactly one."""
+    cells = [cell for cell in nb.cells if "parameters" in notebook.tags(cell)]
+    if len(cells) != 1:
+        raise ValueError(f"expected one cell tagged 'parameters', found {len(cells)}")
+    cells[0].source = f"SEED = {seed}"
+
+
+def run(paper: Paper, seed: int) -> dict:
+    """One notebook under one seed: rows of its scoreboard, errors, cost."""
+    nb = notebook.read(paper.path)
+    set_seed(nb, seed)
+    try:
+        cost = notebook.execute(nb, f"{paper.name} seed {seed}", keep_going=True, quiet=True)
+        errors = notebook.complaints(nb)
+    except notebook.NotebookFailed as error:
+        cost, errors = {"cpu_seconds": None, "peak_mib": None}, [str(error)]
+    found = notebook.record(nb) or {"rows": [], "gradient_errors": {}}
+    rows = [{k: row[k] for k in ("claim", "ours", "op", "threshold", "verdict", "expect", "digits")}
+            for row in found["rows"]]
+    if not rows and not errors:
+        errors = ["no scoreboard among the outputs"]
+    return {"rows": rows, "errors": errors, "gradient_errors": found["gradient_errors"],
+            "cpu_seconds": cost["cpu_seconds"], "peak_mib": cost["peak_mib"]}
+
+
+def holds(result: dict) -> bool:
+    """Every verdict of one run as stated, and no cell failed."""
+    return not result["errors"] and all(r["verdict"] == r["expect"] for r in result["rows"])
+
+
+def load(paper: Paper) -> dict | None:
+    """Stored sweep of a notebook, or None if there is none or the code has changed since."""
+    path = RESULTS / f"{paper.number:02d}.json"
+    if not path.exists():
+        return None
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return stored if stored["fingerprint"] == notebook.fingerprint(notebook.read(paper.path)) else None
+
+
+def store(paper: Paper, results: dict[int, dict]) -> None:
+    """Merge results into the stored sweep; what an older version of the code gave is dropped."""
+    merged = (load(paper) or {}).get("seeds", {}) | {str(s): r for s, r in results.items()}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    content = {"fingerprint": notebook.fingerprint(notebook.read(paper.path)),
+               "seeds": dict(sorted(merged.items(), key=lambda item: int(item[0])))}
+    (RESULTS / f"{paper.number:02d}.json").write_text(json.dumps(content, indent=1) + "\n",
+                                                      encoding="utf-8")
+
+
+def table(paper: Paper, results: dict[int, dict]) -> str:
+    """Plain-text table: claims down, seeds across; '!' marks a verdict other than the stated one."""
+    seeds = sorted(results)
+    claims = list(dict.fromkeys(row["claim"] for s in seeds for row in results[s]["rows"]))
+    lines = [f"\n{paper.name}", f"{'':60s}" + "".join(f"{'seed ' + str(s):>11s}" for s in seeds)]
+    for claim in claims:
+        line = f"{claim[:58]:60s}"
+        for s in seeds:
+            row = next((r for r in results[s]["rows"] if r["claim"] == claim), None)
+            mark = "" if row and row["verdict"] == row["expect"] else "!"
+            line += f"{mark + format(row['ours'], '.' + str(row['digits']) + 'f') if row else '!none':>11s}"
+        lines.append(line)
+    cpu = [results[s]["cpu_seconds"] for s in seeds]
+    lines.append(f"{'CPU-seconds':60s}" + "".join(f"{c if c is not None else '?':>11}" for c in cpu))
+    lines += [f"  seed {s}: {error.splitlines()[0]}" for s in seeds for error in results[s]["errors"]]
+    good = sum(holds(results[s]) for s in seeds)
+    lines.append(f"the scoreboard holds on {good} of {len(seeds)} seeds")
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="tools.sweep", description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=parse_seeds, default=parse_seeds("0-4"))
+    parser.add_argument("--notebooks", nargs="*", default=[])
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--no-store", action="store_true", help="print only, keep no file")
+    args = parser.parse_args(argv)
+    papers = select(args.notebooks)
+    results: dict[Paper, dict[int, dict]] = {paper: {} for paper in papers}
+    with ProcessPoolExecutor(args.jobs) as pool, \
+            tqdm(total=len(papers) * len(args.seeds), desc="sweep", unit="run") as bar:
+        jobs = {pool.submit(run, paper, seed): (paper, seed) for paper in papers for seed in args.seeds}
+        for job in as_completed(jobs):
+            paper, seed = jobs[job]
+            results[paper][seed] = job.result()
+            bar.update()
+    for paper in papers:
+        print(table(paper, results[paper]))
+        if not args.no_store:
+            store(paper, results[paper])
+    return 0 if all(holds(r) for by_seed in results.values() for r in by_seed.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
