@@ -99,8 +99,9 @@ def test_scoreboard_computes_verdicts():
     assert IDIOMS.scoreboard(rows, {}) == ["reproduced: c", "not reproduced: d"]
 
 
-@pytest.mark.parametrize("changes", [{"ours": float("inf")}, {"ours": 0.5}, {"op": "<="}, {"expect": "not reproduced"},
-                                     {"ours": float("nan"), "expect": "not reproduced"}])
+@pytest.mark.parametrize("changes", [
+    {"ours": 0.5}, {"op": "<="}, {"expect": "not reproduced"}, {"ours": float("inf")},
+    {"ours": float("nan"), "expect": "not reproduced"}])
 def test_scoreboard_stops_a_verdict_that_is_not_the_stated_one(changes):
     with pytest.raises(AssertionError):
         IDIOMS.scoreboard([row(**changes)], {})

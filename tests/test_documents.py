@@ -16,9 +16,8 @@ def test_generated_files_are_up_to_date():
 
 def anchors(text: str) -> set[str]:
     """Targets of #links: explicit ids, and headings as GitHub slugs them."""
-    headings = re.findall(r"^#+ (.*)$", text, flags=re.M)
-    slugs = {re.sub(r"[^\w\- ]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", h)).strip().lower().replace(" ", "-")
-             for h in headings}
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text), flags=re.M)
+    slugs = {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
     return slugs | set(re.findall(r'<a id="([^"]+)"', text))
 
 
@@ -27,7 +26,6 @@ def test_links_resolve(page):
     path = ROOT / page
     text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.S)
     targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
-    assert targets or page == "data/README.md"
     for target in targets:
         if re.match(r"https?://|mailto:", target):
             continue
@@ -45,6 +43,9 @@ def test_readme_names_the_commands_that_ci_runs():
     assert "make test" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
 
 
-@pytest.mark.parametrize("target", re.findall(r"`?make (\w+)", (ROOT / "CONTRIBUTING.md").read_text()))
+COMMANDS = re.findall(r"(?:^|`)make (\w+)", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.M)
+
+
+@pytest.mark.parametrize("target", COMMANDS)
 def test_make_targets_exist(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.M), target
