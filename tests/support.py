@@ -13,30 +13,47 @@ from tools.catalogue import ROOT, Paper, load
 REFERENCE = ROOT / "data" / "reference"
 
 
-def is_literal(node: ast.expr) -> bool:
-    try:
-        ast.literal_eval(node)
-    except ValueError:
-        return False
-    return True
+SIMPLE = (ast.Constant, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Name, ast.Load, ast.Starred, ast.BinOp,
+          ast.operator, ast.UnaryOp, ast.unaryop, ast.JoinedStr, ast.FormattedValue, ast.Attribute)
 
 
-def defines_constant(node: ast.stmt) -> bool:
-    """True for NAME = literal and for A, B = literals, with names in capitals."""
-    if not isinstance(node, ast.Assign) or len(node.targets) != 1 or not is_literal(node.value):
+def is_simple(node: ast.AST, known: set[str]) -> bool:
+    """True if an expression is made of literals, known names, arithmetic and str.join only."""
+    if isinstance(node, ast.Call):
+        if not (isinstance(node.func, ast.Attribute) and node.func.attr == "join" and not node.keywords):
+            return False
+        return all(is_simple(child, known) for child in [node.func.value, *node.args])
+    if isinstance(node, ast.Name) and node.id not in known:
         return False
+    return isinstance(node, SIMPLE) and all(is_simple(child, known) for child in ast.iter_child_nodes(node))
+
+
+def constants(node: ast.stmt, known: set[str]) -> set[str]:
+    """Names in capitals that a statement sets to simple expressions; empty if it does anything else."""
+    if not isinstance(node, ast.Assign) or len(node.targets) != 1 or not is_simple(node.value, known):
+        return set()
     target = node.targets[0]
     names = target.elts if isinstance(target, ast.Tuple) else [target]
-    return all(isinstance(name, ast.Name) and name.id.isupper() for name in names)
+    good = all(isinstance(name, ast.Name) and name.id.isupper() for name in names)
+    return {name.id for name in names} if good else set()
 
 
 @functools.cache
 def definition_nodes(paper: Paper) -> tuple[ast.stmt, ...]:
-    """Imports, functions, classes and literal constants of a notebook, in their order."""
-    wanted = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
-    return tuple(node for cell in notebook.code_cells(notebook.read(paper.path))
-                 for node in ast.parse(cell.source).body
-                 if isinstance(node, wanted) or defines_constant(node))
+    """Imports, functions, classes and simple constants in capitals of a notebook, in their order."""
+    found, known = [], set(dir(builtins))
+    for cell in notebook.code_cells(notebook.read(paper.path)):
+        for node in ast.parse(cell.source).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                known |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+                known.add(node.name)
+            elif names := constants(node, known):
+                known |= names
+            else:
+                continue
+            found.append(node)
+    return tuple(found)
 
 
 def namespace(paper: Paper, replace: dict[str, ast.stmt] | None = None) -> SimpleNamespace:

@@ -51,7 +51,7 @@ def test_every_mutant_is_caught(paper, name):
     check(namespace(paper))
     known = getattr(module(paper), "EQUIVALENT", {}).get(name, {})
     tried = dict(mutants(function_node(paper, name)))
-    assert len(tried) >= 3, f"only {len(tried)} mutants of {name}"
+    assert len(tried) >= 2, f"only {len(tried)} mutants of {name}"
     survivors = {what for what, changed in tried.items()
                  if not fails(check, namespace(paper, {name: changed}))}
     assert survivors == set(known), (
