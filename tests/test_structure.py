@@ -212,7 +212,7 @@ def test_links_to_files_resolve(paper, nb):
 
 
 @every_notebook
-def test_every_number_of_seeds_was_swept(paper):
+def test_the_scoreboard_holds_on_swept_seeds(paper):
     from tools import sweep
 
     stored = sweep.load(paper)

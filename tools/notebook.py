@@ -154,6 +154,7 @@ def execute(nb, label: str, *, keep_going: bool = False, quiet: bool = False) ->
             client = NotebookClient(
                 nb, timeout=CELL_TIMEOUT, allow_errors=keep_going, record_timing=False,
                 resources={"metadata": {"path": folder}}, kernel_name="python3",
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
                 on_cell_start=lambda cell, cell_index: bar.update(max(0, cell_index - bar.n)))
             try:
                 client.execute()
