@@ -58,7 +58,8 @@ def test_golden(name):
 @pytest.mark.parametrize("kind", ["rnn", "lstm"])
 def test_whole_model(kind):
     case = GOLD[f"{kind}_model"]
-    loss, _, G, ds0 = NB.loss_and_gradients(kind, case["ids"], case["targets"], states(case), part(case, "P."))
+    P = part(case, "P.")
+    loss, _, G, ds0 = NB.loss_and_gradients(kind, case["ids"], case["targets"], states(case), P)
     close(loss, case["loss"], what="loss")
     close_dicts(G, part(case, "G."))
     for k, ds in enumerate(ds0):
@@ -203,7 +204,8 @@ def test_cold_sampling_takes_the_best():
 # --- bad input ------------------------------------------------------------------------------------
 
 def test_an_unknown_character_of_the_prompt_is_named():
-    with pytest.raises(ValueError, match=re.escape("unknown character '?' at position 3, expected one of 'abc'")):
+    message = "unknown character '?' at position 3, expected one of 'abc'"
+    with pytest.raises(ValueError, match=re.escape(message)):
         NB.encode("abc?", list("abc"))
 
 

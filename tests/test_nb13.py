@@ -434,8 +434,9 @@ def test_adjectives_come_as_often_as_said():
 def vocabularies():
     """Source and target words in the notebook's order."""
     endings = [stem + ending for stem in N.STEMS.values() for ending in ("us", "a")]
+    latin = [*N.NOUNS.values(), *N.VERBS.values(), *N.CONJUNCTIONS.values(), *endings]
     return (["<pad>", "<end>", *N.NOUNS, *N.STEMS, *N.VERBS, *N.CONJUNCTIONS],
-            ["<pad>", "<end>", "<start>", *N.NOUNS.values(), *N.VERBS.values(), *N.CONJUNCTIONS.values(), *endings])
+            ["<pad>", "<end>", "<start>", *latin])
 
 
 def test_by_length():
@@ -523,7 +524,7 @@ def classroom():
 
 def test_training_lowers_the_loss_and_averages(classroom):
     train = classroom["model_forward"].__globals__["train"]  # the notebook's own, as many steps as we say
-    average, last, nlls = train(classroom["train_set"], N.Config(d_model=16, n_heads=2, d_ff=16), 0, steps=120)
+    average, last, nlls = train(classroom["train_set"], N.Config(16, 2, 16), 0, steps=120)
     assert len(nlls) == 120 and nlls[-20:].mean() < nlls[:20].mean() - 0.5
     assert average.keys() == last.keys() and all(average[k].shape == last[k].shape for k in last)
     # The average lies near the last weights, closer than the start does.

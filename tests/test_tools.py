@@ -176,3 +176,9 @@ def test_mutants_of_a_small_function():
                      "keep only the right term: x[i + 1] @ W.T - 2 * x",
                      "flip the sign: x[i + 1] @ W.T - 2 * x", "drop the transpose: W.T",
                      "drop the right factor: 2 * x", "drop the left factor: 2 * x"]
+
+
+@pytest.mark.parametrize("x, digits, text", [(0.1234, 2, "0.12"), (-3.0, 0, "-3"), (0.0, 2, "0.00"),
+                                             (4.7e-14, 2, "5e-14"), (-0.004, 2, "-4e-03")])
+def test_numbers_are_never_shown_as_all_zeros(x, digits, text):
+    assert notebook.shown(x, digits) == text

@@ -1,6 +1,7 @@
 """The catalogue data/papers.toml: thirty papers in four tracks."""
 
 import functools
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,14 @@ class Paper:
     @property
     def path(self) -> Path:
         return NOTEBOOKS / f"{self.name}.ipynb"
+
+    @property
+    def published(self) -> str:
+        """Venue and year: "NeurIPS 2017", "Blog post, 2015", "ICLR 2016, first version 2015"."""
+        if str(self.year) in self.venue:
+            return self.venue
+        dated = re.search(r"[12]\d{3}$", self.venue)
+        return f"{self.venue}, {'first version ' if dated else ''}{self.year}"
 
     def link_from(self, folder: str = "") -> str:
         """Markdown: number and title, a link where the notebook is there."""

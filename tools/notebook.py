@@ -105,6 +105,11 @@ def record(nb) -> dict | None:
     return None
 
 
+def shown(x: float, digits: int) -> str:
+    """A number with its digits; in powers of ten if it would be all zeros."""
+    return f"{x:.{digits}f}" if x == 0 or abs(x) >= 10**-digits else f"{x:.0e}"
+
+
 def figures(nb) -> list[tuple]:
     """(cell, base64 PNG, alt text) of every stored figure."""
     return [(cell, output["data"]["image/png"],
@@ -230,7 +235,7 @@ def facts(nb, paper: Paper) -> str:
     cpu = nb.metadata.get("thirty_papers", {}).get("cpu_seconds", 0)
     minutes = about(prose_words(nb) / 200 + code_lines(nb) / 25, 5)
     return "\n".join([
-        f"| Paper | {', '.join(paper.authors)}: [{paper.title}]({paper.link}). {paper.venue}, {paper.year} |",
+        f"| Paper | {', '.join(paper.authors)}: [{paper.title}]({paper.link}). {paper.published} |",
         "|:---|:---|",
         f"| Track | {' · '.join(where)} |",
         f"| Read first | {first} |",

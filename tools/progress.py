@@ -53,7 +53,9 @@ def spread(stored: dict | None, claim: str, digits: int) -> str:
         return "not swept"
     values = [row["ours"] for run in stored["seeds"].values() for row in run["rows"]
               if row["claim"] == claim]
-    return f"{min(values):.{digits}f} to {max(values):.{digits}f}" if values else "none"
+    if not values:
+        return "none"
+    return f"{notebook.shown(min(values), digits)} to {notebook.shown(max(values), digits)}"
 
 
 def claims_section(paper: Paper) -> str:
@@ -65,7 +67,7 @@ def claims_section(paper: Paper) -> str:
              "|---|---|---|---|---|---|---|"]
     for row in (found or {"rows": []})["rows"]:
         lines.append(f"| {cell_text(row['claim'])} | {cell_text(row['place'])} | "
-                     f"{cell_text(row['paper'])} | {row['ours']:.{row['digits']}f} | "
+                     f"{cell_text(row['paper'])} | {notebook.shown(row['ours'], row['digits'])} | "
                      f"{spread(stored, row['claim'], row['digits'])} | "
                      f"{row['op']} {row['threshold']:g} | {row['verdict']} |")
     gradients = ", ".join(f"`{k}` {e:.0e}" for k, e in (found or {}).get("gradient_errors", {}).items())
@@ -132,7 +134,7 @@ def entry(paper: Paper) -> str:
     state = f"[notebook](notebooks/{paper.name}.ipynb)" if paper.path.exists() else "not written yet"
     return "\n".join([
         f'<a id="{paper.name}"></a>', "", f"### {paper.number:02d} {paper.title}", "",
-        f"{', '.join(paper.authors)}. {paper.venue}, {paper.year}. <{paper.link}> · {state}", "",
+        f"{', '.join(paper.authors)}. {paper.published}. <{paper.link}> · {state}", "",
         paper.claim + " " + paper.teaches, "",
         f"Read first: {first or 'no other notebook'}. You need: {paper.needs}.", "",
         "What is built:", "", *[f"{i}. {step}" for i, step in enumerate(paper.steps, 1)], "",

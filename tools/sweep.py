@@ -93,7 +93,7 @@ def table(paper: Paper, results: dict[int, dict]) -> str:
         for s in seeds:
             row = next((r for r in results[s]["rows"] if r["claim"] == claim), None)
             mark = "" if row and row["verdict"] == row["expect"] else "!"
-            line += f"{mark + format(row['ours'], '.' + str(row['digits']) + 'f') if row else '!none':>11s}"
+            line += f"{mark + notebook.shown(row['ours'], row['digits']) if row else '!none':>11s}"
         lines.append(line)
     cpu = [results[s]["cpu_seconds"] for s in seeds]
     lines.append(f"{'CPU-seconds':60s}" + "".join(f"{c if c is not None else '?':>11}" for c in cpu))

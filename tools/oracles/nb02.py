@@ -25,6 +25,11 @@ def run(kind, x, s0, P, H):
     return out[0]
 
 
+def leaves(value, gradient, tensors):
+    """{"P.W": W, "G.W": dW, ...} for named tensors after backward()."""
+    return {f"{prefix}{k}": x for k, t in tensors for prefix, x in ((value, t.detach()), (gradient, t.grad))}
+
+
 def cell(kind, rng, B, T, H, V):
     n = 4 * H if kind == "lstm" else H
     tensor = lambda *shape: torch.tensor(rng.normal(size=shape), requires_grad=True)  # noqa: E731
@@ -35,23 +40,22 @@ def cell(kind, rng, B, T, H, V):
     h = run(kind, x, s0, P, H)
     h.backward(torch.tensor(dh))
     out = {"ids": ids, "dh": dh, "h": h.detach()}
-    out |= {f"P.{k}": p.detach() for k, p in P.items()} | {f"G.{k}": p.grad for k, p in P.items()}
-    return out | {f"s0.{k}": s.detach() for k, s in enumerate(s0)} | {f"ds0.{k}": s.grad for k, s in enumerate(s0)}
+    return out | leaves("P.", "G.", P.items()) | leaves("s0.", "ds0.", enumerate(s0))
 
 
 def model(kind, rng, B, T, H, V):
     n = 4 * H if kind == "lstm" else H
     shapes = {"W_xh": (V, n), "W_hh": (H, n), "b_h": (n,), "W_hy": (H, V), "b_y": (V,)}
     P = {k: torch.tensor(rng.normal(size=s), requires_grad=True) for k, s in shapes.items()}
-    s0 = [torch.tensor(rng.normal(size=(B, H)), requires_grad=True) for _ in range(2 if kind == "lstm" else 1)]
+    n_states = 2 if kind == "lstm" else 1
+    s0 = [torch.tensor(rng.normal(size=(B, H)), requires_grad=True) for _ in range(n_states)]
     ids, targets = rng.integers(V, size=(2, B, T))
     x = torch.nn.functional.one_hot(torch.tensor(ids), V).double()
     scores = run(kind, x, s0, P, H) @ P["W_hy"] + P["b_y"]
     loss = torch.nn.functional.cross_entropy(scores.reshape(-1, V), torch.tensor(targets).reshape(-1))
     loss.backward()
     out = {"ids": ids, "targets": targets, "loss": loss.detach()}
-    out |= {f"P.{k}": p.detach() for k, p in P.items()} | {f"G.{k}": p.grad for k, p in P.items()}
-    return out | {f"s0.{k}": s.detach() for k, s in enumerate(s0)} | {f"ds0.{k}": s.grad for k, s in enumerate(s0)}
+    return out | leaves("P.", "G.", P.items()) | leaves("s0.", "ds0.", enumerate(s0))
 
 
 def softmax_loss(rng, B=3, T=4, H=5, V=7):
@@ -86,7 +90,8 @@ def ngram(rng, V=5, order=4, discount=0.6):
         return max(seen[symbol] - discount, 0) / seen.total() + freed * p(symbol, ids, at, n - 1)
 
     bits = [-math.log2(p(test[at], test, at, order)) for at in range(len(test))]
-    return {"train": train, "test": test, "V": V, "order": order, "discount": discount, "bits": np.array(bits)}
+    return {"train": train, "test": test, "V": V, "order": order, "discount": discount,
+            "bits": np.array(bits)}
 
 
 def make(rng):
