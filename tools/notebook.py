@@ -158,6 +158,7 @@ def execute(nb, label: str, *, keep_going: bool = False, quiet: bool = False) ->
                 tqdm(total=len(nb.cells) - 1, desc=label, unit="cell", disable=quiet) as bar:
             client = NotebookClient(
                 nb, timeout=CELL_TIMEOUT, allow_errors=keep_going, record_timing=False,
+                coalesce_streams=True,
                 resources={"metadata": {"path": folder}}, kernel_name="python3",
                 extra_arguments=["--IPKernelApp.log_level=ERROR"],
                 on_cell_start=lambda cell, cell_index: bar.update(max(0, cell_index - bar.n)))
