@@ -59,22 +59,23 @@ def check_multi_head_backward(space):
     close_dicts(G, part(case, "G."), 1e-12)
 
 
-def check_layer_norm_backward(space):
-    case = CASES["layer_norm"]
-    y, cache = space.layer_norm_forward(case["x"] + 0.5, part(case, "P."))
+def check_rows(case, x, forward, backward):
+    """A function of rows with parameters: y, dx and the parameters' gradients."""
+    y, cache = forward(x, part(case, "P."))
     close(y, case["y"], 1e-12, "y")
-    dx, G = space.layer_norm_backward(case["up.y"], cache)
+    dx, G = backward(case["up.y"], cache)
     close(dx, case["dx"], 1e-12, "dx")
     close_dicts(G, part(case, "G."), 1e-12)
+
+
+def check_layer_norm_backward(space):
+    case = CASES["layer_norm"]
+    check_rows(case, case["x"] + 0.5, space.layer_norm_forward, space.layer_norm_backward)
 
 
 def check_ffn_backward(space):
     case = CASES["ffn"]
-    y, cache = space.ffn_forward(case["x"], part(case, "P."))
-    close(y, case["y"], 1e-12, "y")
-    dx, G = space.ffn_backward(case["up.y"], cache)
-    close(dx, case["dx"], 1e-12, "dx")
-    close_dicts(G, part(case, "G."), 1e-12)
+    check_rows(case, case["x"], space.ffn_forward, space.ffn_backward)
 
 
 def check_embed_backward(space):
