@@ -3,6 +3,7 @@
 import ast
 import builtins
 import functools
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -56,8 +57,8 @@ def definition_nodes(paper: Paper) -> tuple[ast.stmt, ...]:
     return tuple(found)
 
 
-def namespace(paper: Paper, replace: dict[str, ast.stmt] | None = None) -> SimpleNamespace:
-    """A notebook's definitions, executed: no data, no training, no figure.
+def execute(paper: Paper, replace: dict[str, ast.stmt] | None = None) -> dict:
+    """Globals of a notebook of which only the definitions were run: no data, no training, no figure.
 
     replace maps a function's name to the definition to take in its place (a mutant).
     """
@@ -66,7 +67,12 @@ def namespace(paper: Paper, replace: dict[str, ast.stmt] | None = None) -> Simpl
     # The name of the namespace is not "__main__": nothing that guards on it runs.
     space = {"__name__": f"notebook_{paper.number:02d}", "__builtins__": builtins}
     exec(compile(ast.Module(body=list(body), type_ignores=[]), paper.name, "exec"), space)
-    return SimpleNamespace(**space)
+    return space
+
+
+def namespace(paper: Paper, replace: dict[str, ast.stmt] | None = None) -> SimpleNamespace:
+    """The same as attributes."""
+    return SimpleNamespace(**execute(paper, replace))
 
 
 def definitions(number: int) -> SimpleNamespace:
@@ -81,6 +87,20 @@ def function_node(paper: Paper, name: str) -> ast.FunctionDef:
     if not found:
         raise KeyError(f"{paper.name} defines no function {name!r}")
     return found[-1]
+
+
+def classroom(number: int) -> dict:
+    """Fresh globals of notebook NN, to run a reader's cells in: exec(answer, space)."""
+    return execute(load()[0][number])
+
+
+def exercise_parts(number: int) -> tuple[list[str], list[str]]:
+    """Code of the folded solutions of notebook NN, and its cells that check answers, each in order."""
+    nb = notebook.read(load()[0][number].path)
+    markdown = [cell.source for cell in nb.cells if cell.cell_type == "markdown"]
+    folds = re.findall(r"<details>.*?</details>", "\n".join(markdown), flags=re.S)
+    solutions = [code for fold in folds for code in re.findall(r"```python\n(.*?)```", fold, flags=re.S)]
+    return solutions, [cell.source for cell in notebook.code_cells(nb) if "self-check" in notebook.tags(cell)]
 
 
 def idioms() -> SimpleNamespace:

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.support import close, close_dicts, definitions, golden, part
+from tests.support import classroom, close, close_dicts, definitions, exercise_parts, golden, part
 
 NB = definitions(3)
 GOLD = golden("03")
@@ -258,17 +258,10 @@ def test_bad_kind_or_size(kind, H):
 # --- exercises ------------------------------------------------------------------------------------
 
 def solutions():
-    """Solutions as the notebook prints them, executed in its namespace."""
-    from tools import notebook
-    from tools.catalogue import load
-
-    nb = notebook.read(load()[0][3].path)
-    text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
-    space = dict(vars(NB))
-    for details in re.findall(r"<details>.*?</details>", text, flags=re.S):
-        for code in re.findall(r"```python\n(.*?)```", details, flags=re.S):
-            exec(code, space)
-    checks = [cell.source for cell in nb.cells if "self-check" in notebook.tags(cell)]
+    """The notebook's globals with the solutions as it prints them executed, and the cells that check."""
+    space, (codes, checks) = classroom(3), exercise_parts(3)
+    for code in codes:
+        exec(code, space)
     return space, checks
 
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.support import close, close_dicts, definitions, golden, part
+from tests.support import classroom, close, close_dicts, definitions, exercise_parts, golden, part
 
 NB = definitions(4)
 GOLD = golden("04")
@@ -314,19 +314,35 @@ def test_bad_lag(lag):
 
 # --- exercises --------------------------------------------------------------------------------------
 
-def test_solution_formula():
-    def formula(placement, L, lag):
-        up = (L + 1) * ("x" in NB.PLACES[placement])
-        most = up + lag * ("h" in NB.PLACES[placement])
-        fewest = up + lag * ("c" in NB.PLACES[placement])
-        return fewest, most
-    for placement, L, lag in itertools.product(NB.PLACES, (1, 2, 3), (0, 1, 2, 7)):
-        assert formula(placement, L, lag) == NB.masks_crossed(placement, L, lag)
+@pytest.fixture
+def space():
+    """The notebook's globals as a reader has them before the exercises; one batch of words."""
+    return classroom(4) | {"V": 9, "words": np.random.default_rng(2).integers(9, size=(6, 2))}
 
 
-def test_solution_classic():
-    P = NB.init(9, 8, 2, np.random.default_rng(1), dtype=float)
-    new = {k: 0.75 * w if k.startswith(("W_x", "W_y")) else w for k, w in P.items()}
-    ids, kept = np.random.default_rng(2).integers(9, size=(6, 2)), np.full((6, 2, 8), 0.75)
-    close(NB.lm_forward(ids, NB.zero_state(P, 2), new, {})[0],
-          NB.lm_forward(ids, NB.zero_state(P, 2), P, {f"x{k}": kept for k in (1, 2, 3)})[0])
+def test_solutions_pass_their_checks(space, capsys):
+    solutions, checks = exercise_parts(4)
+    assert len(solutions) == len(checks) == 2
+    for solution, check in zip(solutions, checks, strict=True):
+        exec(solution, space)
+        exec(check, space)
+    assert capsys.readouterr().out.count("correct") == 2
+
+
+@pytest.mark.parametrize("wrong, which", [
+    ("formula = lambda placement, L, lag: (L + 1, L + 1 + lag)", 0),
+    ("formula = lambda placement, L, lag: masks_crossed(placement, L, lag)[::-1]", 0),
+    ("classic = lambda P, p: {k: (1 - p) * w for k, w in P.items()}", 1),
+    ("classic = lambda P, p: {k: p * w if k.startswith(('W_x', 'W_y')) else w for k, w in P.items()}", 1),
+    ("classic = lambda P, p: {k: (1 - p) * w if k.startswith('W_x') else w for k, w in P.items()}", 1)])
+def test_wrong_answers_fail_their_checks(space, wrong, which):
+    exec(wrong, space)
+    with pytest.raises(AssertionError):
+        exec(exercise_parts(4)[1][which], space)
+
+
+def test_without_an_answer_the_checks_say_so(space, capsys):
+    exec("formula = classic = None", space)
+    for check in exercise_parts(4)[1]:
+        exec(check, space)
+    assert capsys.readouterr().out.count("not attempted yet") == 2

@@ -6,9 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support import close, close_dicts, definitions, golden, namespace, part
-from tools import notebook
-from tools.catalogue import load
+from tests import support
+from tests.support import close, close_dicts, definitions, exercise_parts, golden, part
 
 N = definitions(13)
 CASES = golden("13")
@@ -512,7 +511,7 @@ def test_bad_input(call, words):
 @pytest.fixture
 def classroom():
     """The notebook's globals as a reader has them before the exercises; small corpus, short runs."""
-    space = namespace(load()[0][13]).train.__globals__
+    space = support.classroom(13)
     rng, train, cfg = np.random.default_rng(12), space["train"], N.Config(8, 2, 6, 2)
     source, target = vocabularies()
     data = N.by_length(N.make_corpus(rng, 400), source, target)
@@ -520,55 +519,39 @@ def classroom():
     space |= {"SEED": 0, "SOURCE": source, "TARGET": target, "train_set": data, "test_set": data,
               "SHORT": range(6, 9), "BASE": N.Config(), "tiny": cfg, "rng": rng, "errors": {},
               "P_tiny": {k: p + 0.3 * rng.normal(size=p.shape) for k, p in P.items()}}
-    return space | {"train": lambda *args, **options: train(*args, **options | {"steps": 20})}
+    space |= {"long_train": train, "train": lambda *args, **options: train(*args, **options | {"steps": 20})}
+    return space
 
 
 def test_training_lowers_the_loss_and_averages(classroom):
-    train = classroom["model_forward"].__globals__["train"]  # the notebook's own, as many steps as we say
-    average, last, nlls = train(classroom["train_set"], N.Config(16, 2, 16), 0, steps=120)
+    average, last, nlls = classroom["long_train"](classroom["train_set"], N.Config(16, 2, 16), 0, steps=120)
     assert len(nlls) == 120 and nlls[-20:].mean() < nlls[:20].mean() - 0.5
     assert average.keys() == last.keys() and all(average[k].shape == last[k].shape for k in last)
     # The average lies near the last weights, closer than the start does.
     assert np.abs(average["dec0.ffn.W_1"] - last["dec0.ffn.W_1"]).max() < 0.2
 
 
-def exercise_parts():
-    """Code of the solutions in Markdown, and the cells that check answers."""
-    nb = notebook.read(load()[0][13].path)
-    text = "\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
-    solutions = re.findall(r"```python\n(.*?)```", text, flags=re.S)
-    return solutions, [c.source for c in nb.cells if "self-check" in notebook.tags(c)]
-
-
-def run_in(space, source):
-    # One dict for the solution and for the functions it calls, as in a notebook.
-    functions = space["model_forward"].__globals__
-    functions |= space
-    exec(source, functions)
-    return functions
-
-
 def test_solutions_pass_their_checks(classroom, capsys):
-    solutions, checks = exercise_parts()
+    solutions, checks = exercise_parts(13)
     assert len(solutions) == 5 and len(checks) == 2
     for solution, check in ((solutions[0], checks[0]), (solutions[3], checks[1])):
-        space = run_in(classroom, solution)
-        exec(check, space)
-    assert set(space["errors"]) == {"learned positions", "pre-norm"}
+        exec(solution, classroom)
+        exec(check, classroom)
+    assert set(classroom["errors"]) == {"learned positions", "pre-norm"}
     assert "not attempted" not in capsys.readouterr().out
 
 
 def test_wrong_answers_fail_their_checks(classroom):
-    _, checks = exercise_parts()
-    space = run_in(classroom, "learned_positions_backward = lambda dx: dx.mean(0)")
+    _, checks = exercise_parts(13)
+    exec("learned_positions_backward = lambda dx: dx.mean(0)", classroom)
     with pytest.raises(AssertionError):
-        exec(checks[0], space)
-    space = run_in(classroom, "pre_norm = (lambda x, P, cfg: encoder_layer_forward(x, P, cfg),\n"
-                              "            lambda dy, cache: (dy, encoder_layer_backward(dy, cache)[1]))")
+        exec(checks[0], classroom)
+    exec("pre_norm = (lambda x, P, cfg: encoder_layer_forward(x, P, cfg),\n"
+         "            lambda dy, cache: (dy, encoder_layer_backward(dy, cache)[1]))", classroom)
     with pytest.raises(AssertionError):
-        exec(checks[1], space)
+        exec(checks[1], classroom)
 
 
 @pytest.mark.parametrize("i", [1, 2, 4])
 def test_solutions_that_train_run(classroom, i):
-    run_in(classroom, exercise_parts()[0][i])
+    exec(exercise_parts(13)[0][i], classroom)

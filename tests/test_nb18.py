@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support import close, close_dicts, definitions, golden, namespace, part
+from tests import support
+from tests.support import close, close_dicts, definitions, exercise_parts, golden, part
 from tools import notebook
 from tools.catalogue import load
 
@@ -444,18 +445,10 @@ def test_bad_input_is_named(name):
 
 # --- exercises -------------------------------------------------------------------------------------
 
-def exercise_parts():
-    """Code of the solutions in Markdown, and the cells that check answers."""
-    nb = notebook.read(load()[0][18].path)
-    text = "\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
-    solutions = re.findall(r"```python\n(.*?)```", text, flags=re.S)
-    return solutions, [c.source for c in nb.cells if "self-check" in notebook.tags(c)]
-
-
 @pytest.fixture
 def classroom():
     """The notebook's globals as a reader has them before the exercises; short runs."""
-    space = namespace(load()[0][18]).train.__globals__
+    space = support.classroom(18)
     rng, train = np.random.default_rng(13), space["train"]
     space |= {"SEED": 0, "rng": rng, "runs": {}, "score": {}, "RMC": {"B": 8, "lr": 0.01},
               "rmc": {K: space["Config"](K, K, K, 16) for K in (5, 7, 10)},
@@ -464,7 +457,7 @@ def classroom():
 
 
 def test_solutions_pass_their_checks(classroom, capsys):
-    solutions, checks = exercise_parts()
+    solutions, checks = exercise_parts(18)
     assert len(solutions) == 4 and len(checks) == 2
     for solution, check in zip(solutions[:2], checks, strict=True):
         exec(solution, classroom)
@@ -479,11 +472,11 @@ def test_solutions_pass_their_checks(classroom, capsys):
 def test_wrong_answers_fail_their_checks(classroom, answer, which):
     exec(answer, classroom)
     with pytest.raises(AssertionError):
-        exec(exercise_parts()[1][which], classroom)
+        exec(exercise_parts(18)[1][which], classroom)
 
 
 @pytest.mark.parametrize("i", [2, 3])
 def test_solutions_that_train_run(classroom, i, capsys):
     classroom["run"]("7 RMC", 7, classroom["rmc"][7], 7, 4)
-    exec(exercise_parts()[0][i], classroom)
+    exec(exercise_parts(18)[0][i], classroom)
     assert len(classroom["runs"]) == 2 if i == 2 else {"hub", "self"} <= classroom["runs"].keys()

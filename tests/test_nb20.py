@@ -5,9 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from tests.support import close, close_dicts, definitions, golden, namespace, part
-from tools import notebook
-from tools.catalogue import load
+from tests import support
+from tests.support import close, close_dicts, definitions, exercise_parts, golden, part
 
 N = definitions(20)
 CASES = golden("20")
@@ -441,35 +440,21 @@ def test_bad_input(call, words):
 @pytest.fixture
 def classroom():
     """The notebook's globals as a reader has them before the exercises; short runs."""
-    space = namespace(load()[0][20]).train.__globals__
+    space = support.classroom(20)
     train = space["train"]
     space |= {"SEED": 0, "rng": np.random.default_rng(12), "errors": {},
               "NTM_LARGE": space["machine"](space["blank_memory"](128))}
-    return space | {"train": lambda pair, P, task, seed, _, **rest: train(pair, P, task, seed, 10, **rest)}
-
-
-def exercise_parts():
-    """Code of the solutions in Markdown, and the cells that check answers."""
-    nb = notebook.read(load()[0][20].path)
-    text = "\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
-    solutions = re.findall(r"```python\n(.*?)```", text, flags=re.S)
-    return solutions, [c.source for c in nb.cells if "self-check" in notebook.tags(c)]
-
-
-def run_in(space, source):
-    functions = space["ntm_forward"].__globals__
-    functions |= space
-    exec(source, functions)
-    return functions
+    space["train"] = lambda pair, P, task, seed, _, **rest: train(pair, P, task, seed, 10, **rest)
+    return space
 
 
 def test_solutions_pass_their_checks(classroom, capsys):
-    solutions, checks = exercise_parts()
+    solutions, checks = exercise_parts(20)
     assert len(solutions) == 4 and len(checks) == 2
     for solution, check in ((solutions[0], checks[0]), (solutions[2], checks[1])):
-        space = run_in(classroom, solution)
-        exec(check, space)
-    assert set(space["errors"]) == {"learned start"}
+        exec(solution, classroom)
+        exec(check, classroom)
+    assert set(classroom["errors"]) == {"learned start"}
     assert "not attempted" not in capsys.readouterr().out
 
 
@@ -479,19 +464,19 @@ def test_solutions_pass_their_checks(classroom, capsys):
     ("learned_start_backward = lambda dw_0, w_0: softmax_backward(dw_0.mean(0), w_0)", 1),
     ("learned_start_backward = lambda dw_0, w_0: dw_0.sum(0)", 1)])
 def test_wrong_answers_fail_their_checks(classroom, wrong, check):
-    space = run_in(classroom, wrong)
+    exec(wrong, classroom)
     with pytest.raises(AssertionError):
-        exec(exercise_parts()[1][check], space)
+        exec(exercise_parts(20)[1][check], classroom)
 
 
 def test_without_an_answer_the_checks_say_so(classroom, capsys):
-    space = run_in(classroom, "blur = learned_start_backward = None")
-    for check in exercise_parts()[1]:
-        exec(check, space)
+    exec("blur = learned_start_backward = None", classroom)
+    for check in exercise_parts(20)[1]:
+        exec(check, classroom)
     assert capsys.readouterr().out.count("not attempted yet") == 2
 
 
 @pytest.mark.parametrize("i", [1, 3])
 def test_solutions_that_train_run(classroom, i, capsys):
-    run_in(classroom, exercise_parts()[0][i])
+    exec(exercise_parts(20)[0][i], classroom)
     assert capsys.readouterr().out

@@ -7,9 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tests.support import close, close_dicts, definitions, golden, part
-from tools import notebook
-from tools.catalogue import load
+from tests.support import classroom, close, close_dicts, definitions, exercise_parts, golden, part
 
 N = definitions(23)
 CASES = golden("23")
@@ -433,22 +431,13 @@ def test_generators():
 
 # --- exercises -------------------------------------------------------------------------------------
 
-def cells():
-    return notebook.read(load()[0][23].path).cells
-
-
-def solutions() -> list[str]:
-    text = "\n".join(cell.source for cell in cells() if cell.cell_type == "markdown")
-    return re.findall(r"<details>.*?```python\n(.*?)```", text, flags=re.S)
-
-
 def test_solutions_pass_their_self_checks(capsys):
-    checks = [cell.source for cell in cells() if "self-check" in notebook.tags(cell)]
-    assert len(checks) >= 2 and len(solutions()) == 4
+    solutions, checks = exercise_parts(23)
+    assert len(checks) >= 2 and len(solutions) == 4
     for check in checks:
         name = re.match(r"(\w+)", check).group(1)
-        solution = next(text for text in solutions() if re.search(rf"(def|class) {name}\b", text))
-        space = dict(vars(N))
+        solution = next(text for text in solutions if re.search(rf"(def|class) {name}\b", text))
+        space = classroom(23)
         exec(solution, space)
         untouched = re.sub(r"^(\w+)( = None|, x = None, )", lambda m: "x = " if "x" in m.group(2) else "",
                            check, count=1)
@@ -457,10 +446,10 @@ def test_solutions_pass_their_self_checks(capsys):
 
 
 def test_solutions_without_self_check(capsys):
-    space = dict(vars(N))
-    infinite = next(text for text in solutions() if "geometric_complexity" in text)
+    space, solutions = classroom(23), exercise_parts(23)[0]
+    infinite = next(text for text in solutions if "geometric_complexity" in text)
     exec(infinite, space)
     p = np.linspace(1e-4, 1, 20_000)
     close(space["geometric_complexity"](20), sum(np.max(p * (1 - p) ** x) for x in range(21)), 1e-6)
-    exec(next(text for text in solutions() if "volume" in text), space)
+    exec(next(text for text in solutions if "volume" in text), space)
     assert abs(float(capsys.readouterr().out) - 12.9) < 0.1

@@ -10,33 +10,21 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
-
-def leaves(rng, shapes, scale=1.0):
-    """Random float64 tensors that collect gradients."""
-    return {k: torch.tensor(scale * rng.normal(size=s), requires_grad=True) for k, s in shapes.items()}
-
-
-def record(inputs, P, outputs, ups):
-    """Backpropagate the upstream gradients; return inputs, parameters, outputs and all gradients."""
-    torch.autograd.backward(list(outputs.values()), [torch.as_tensor(u) for u in ups])
-    out = {k: v.detach() for k, v in (inputs | outputs).items()}
-    out |= {f"P.{k}": p.detach() for k, p in P.items()} | {f"G.{k}": p.grad for k, p in P.items()}
-    out |= {f"d{k}": v.grad for k, v in inputs.items()}
-    return out | {f"up.{k}": u for k, u in zip(outputs, ups, strict=True)}
+from tools.oracles._torch import leaves, record
 
 
 def attention(rng, T, S, d_k, d_v, mask=None, scaled=True):
     x = leaves(rng, {"Q": (2, 3, T, d_k), "K": (2, 3, S, d_k), "V": (2, 3, S, d_v)}, 1.5)
     y = F.scaled_dot_product_attention(x["Q"], x["K"], x["V"], scale=None if scaled else 1.0,
                                        attn_mask=None if mask is None else torch.tensor(mask))
-    out = record(x, {}, {"y": y}, [rng.normal(size=y.shape)])
+    out = record(x, {}, {"y": y}, rng)
     return out if mask is None else out | {"mask": mask}
 
 
 def softmax(rng):
     s = leaves(rng, {"s": (2, 3, 4, 6)}, 3)
     A = s["s"].softmax(-1)
-    return record(s, {}, {"A": A}, [rng.normal(size=A.shape)])
+    return record(s, {}, {"A": A}, rng)
 
 
 def projections(D, names="QKVO"):
@@ -98,7 +86,7 @@ def multi_head(rng, B=2, T=4, S=7, D=12, h=3):
     module = torch.nn.MultiheadAttention(D, h, batch_first=True).double()
     y, _ = functional_call(module, torch_attention(P), (x["x"], x["z"], x["z"]),
                            {"attn_mask": ~torch.tensor(mask)})
-    return record(x, P, {"y": y}, [rng.normal(size=y.shape)]) | {"h": h, "mask": mask}
+    return record(x, P, {"y": y}, rng) | {"h": h, "mask": mask}
 
 
 def self_attention(rng, B=3, T=5, D=10, h=2):
@@ -106,20 +94,20 @@ def self_attention(rng, B=3, T=5, D=10, h=2):
     x, P = leaves(rng, {"x": (B, T, D)}), leaves(rng, projections(D), 0.4)
     module = torch.nn.MultiheadAttention(D, h, batch_first=True).double()
     y, _ = functional_call(module, torch_attention(P), (x["x"],) * 3)
-    return record(x, P, {"y": y}, [rng.normal(size=y.shape)]) | {"h": h}
+    return record(x, P, {"y": y}, rng) | {"h": h}
 
 
 def layer_norm(rng, B=3, T=4, D=7):
     x, P = leaves(rng, {"x": (B, T, D)}, 2), leaves(rng, {"g": (D,), "b": (D,)})
     y = F.layer_norm(x["x"] + 0.5, (D,), P["g"], P["b"], 1e-5)
-    return record(x, P, {"y": y}, [rng.normal(size=y.shape)])
+    return record(x, P, {"y": y}, rng)
 
 
 def ffn(rng, B=3, T=4, D=6, d_ff=9):
     shapes = {"W_1": (D, d_ff), "b_1": (d_ff,), "W_2": (d_ff, D), "b_2": (D,)}
     x, P = leaves(rng, {"x": (B, T, D)}), leaves(rng, shapes)
     y = F.linear(F.relu(F.linear(x["x"], P["W_1"].T, P["b_1"])), P["W_2"].T, P["b_2"])
-    return record(x, P, {"y": y}, [rng.normal(size=y.shape)])
+    return record(x, P, {"y": y}, rng)
 
 
 def sinusoids(n, D):
@@ -132,7 +120,7 @@ def sinusoids(n, D):
 def embedding(rng, B=3, T=5, V=6, D=8, start=2):
     P, ids = leaves(rng, {"E": (V, D)}), rng.integers(V, size=(B, T))
     y = F.embedding(torch.tensor(ids), P["E"]) * math.sqrt(D) + sinusoids(start + T, D)[start:]
-    return record({}, P, {"y": y}, [rng.normal(size=y.shape)]) | {"ids": ids, "start": start}
+    return record({}, P, {"y": y}, rng) | {"ids": ids, "start": start}
 
 
 def loss(rng, eps, B=3, T=4, V=7):
@@ -148,14 +136,14 @@ def encoder(rng, B=3, S=5, D=12, h=3, d_ff=7):
     x, P = leaves(rng, {"x": (B, S, D)}), leaves(rng, layer_shapes(D, d_ff, ["self"]), 0.5)
     hidden = torch.tensor([[False] * S, [False] * 3 + [True] * 2, [False] * 4 + [True]])
     y = encoder_layer(x["x"], P, h, hidden)
-    return record(x, P, {"y": y}, [rng.normal(size=y.shape)]) | {"h": h, "mask": ~hidden[:, None, None]}
+    return record(x, P, {"y": y}, rng) | {"h": h, "mask": ~hidden[:, None, None]}
 
 
 def decoder(rng, B=2, T=4, S=6, D=12, h=2, d_ff=7, causal=True):
     x = leaves(rng, {"x": (B, T, D), "z": (B, S, D)})
     P = leaves(rng, layer_shapes(D, d_ff, ["self", "cross"]), 0.5)
     y = decoder_layer(x["x"], x["z"], P, h, causal)
-    return record(x, P, {"y": y}, [rng.normal(size=y.shape)]) | {"h": h, "causal": causal}
+    return record(x, P, {"y": y}, rng) | {"h": h, "causal": causal}
 
 
 def model(rng, layers, h, D, d_ff, B=3, S=6, T=5, V_s=9, V_t=8, eps=0.1):

@@ -8,19 +8,7 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
-
-def leaves(rng, shapes, scale=0.6):
-    """Random float64 tensors that collect gradients."""
-    return {k: torch.tensor(scale * rng.normal(size=s), requires_grad=True) for k, s in shapes.items()}
-
-
-def record(inputs, P, outputs, ups):
-    """Backpropagate the upstream gradients; return inputs, parameters, outputs and all gradients."""
-    torch.autograd.backward(list(outputs.values()), [torch.as_tensor(u) for u in ups])
-    out = {k: v.detach() for k, v in (inputs | outputs).items()}
-    out |= {f"P.{k}": p.detach() for k, p in P.items()} | {f"G.{k}": p.grad for k, p in P.items()}
-    out |= {f"d{k}": v.grad for k, v in inputs.items() if v.grad is not None}
-    return out | {f"up.{k}": u for k, u in zip(outputs, ups, strict=True)}
+from tools.oracles._torch import leaves, record
 
 
 def part(P, name):
@@ -105,23 +93,23 @@ def core_shapes(inputs, outputs, S, D, blocks, kinds, width, flat):
 
 
 def attention_case(rng, B=3, R=5, D=12, heads=3, mask=None):
-    x, P = leaves(rng, {"X": (B, R, D)}, 1.5), leaves(rng, {"W_qkv": (D, 3 * D)})
+    x, P = leaves(rng, {"X": (B, R, D)}, 1.5), leaves(rng, {"W_qkv": (D, 3 * D)}, 0.6)
     y = attend(x["X"], P["W_qkv"], heads, mask)
-    out = record(x, P, {"y": y}, [rng.normal(size=y.shape)]) | {"heads": heads}
+    out = record(x, P, {"y": y}, rng) | {"heads": heads}
     return out if mask is None else out | {"mask": mask}
 
 
 def rows_case(rng, function, shapes, B=3, R=4, D=7):
-    x, P = leaves(rng, {"X": (B, R, D)}, 1.5), leaves(rng, shapes)
+    x, P = leaves(rng, {"X": (B, R, D)}, 1.5), leaves(rng, shapes, 0.6)
     y = function(x["X"], P)
-    return record(x, P, {"y": y}, [rng.normal(size=y.shape)])
+    return record(x, P, {"y": y}, rng)
 
 
 def gates_case(rng, kinds, width, B=3, S=4, D=5):
     shape, n = (B, S, D), len(kinds) * width
     x = leaves(rng, {"Z": shape, "M": shape, "h": shape, "a": (B, n), "W_h": (D, n)}, 1)
     new, out = gate(x["Z"], x["M"], x["h"], x["a"], x["W_h"], kinds)
-    return record(x, {}, {"new": new, "out": out}, [rng.normal(size=shape), rng.normal(size=shape)]) | {
+    return record(x, {}, {"new": new, "out": out}, rng) | {
         "kinds": len(kinds)}
 
 
@@ -129,9 +117,9 @@ def cell_case(rng, kinds, width, B=3, S=4, D=6, heads=3, blocks=2):
     n = max(len(kinds) * width, 1)
     x = leaves(rng, {"M": (B, S, D), "h": (B, S, D), "e": (B, D), "a": (B, n)}, 1)
     shapes = {f"block{b}.{k}": s for b in range(blocks) for k, s in block_shapes(D).items()}
-    P = leaves(rng, shapes | ({"W_h": (D, n)} if kinds else {}))
+    P = leaves(rng, shapes | ({"W_h": (D, n)} if kinds else {}), 0.6)
     M, h = cell(x["M"], x["h"], x["e"], x["a"], P, heads, blocks, kinds)
-    return record(x, P, {"new": M, "out": h}, [rng.normal(size=M.shape), rng.normal(size=M.shape)]) | {
+    return record(x, P, {"new": M, "out": h}, rng) | {
         "heads": heads, "blocks": blocks, "kinds": len(kinds), "width": width}
 
 
@@ -139,7 +127,7 @@ def sequence_case(rng, kinds="if", per="unit", kind="all", flat=False, blocks=2,
                   inputs=5, outputs=4):
     """The whole core; the loss is the cross-entropy of random targets."""
     x = leaves(rng, {"x": (B, T, inputs)}, 1)
-    P = leaves(rng, core_shapes(inputs, outputs, S, D, blocks, kinds, D if per == "unit" else 1, flat))
+    P = leaves(rng, core_shapes(inputs, outputs, S, D, blocks, kinds, D if per == "unit" else 1, flat), 0.6)
     logits = core(x["x"], P, S, heads, blocks, kinds, kind)
     y = rng.integers(outputs, size=logits.shape[:-1])
     loss = F.cross_entropy(logits.reshape(-1, outputs), torch.tensor(y).reshape(-1))
@@ -154,7 +142,7 @@ def sequence_case(rng, kinds="if", per="unit", kind="all", flat=False, blocks=2,
 def lstm_case(rng, B=3, T=5, inputs=4, H=6, outputs=7):
     x = leaves(rng, {"x": (B, T, inputs)}, 1)
     P = leaves(rng, {"W_x": (inputs, 4 * H), "W_h": (H, 4 * H), "b": (4 * H,), "W_y": (H, outputs),
-                     "b_y": (outputs,)})
+                     "b_y": (outputs,)}, 0.6)
     def order(W):
         i, f, o, g = W.chunk(4, -1)
         return torch.cat([i, f, g, o], -1)
@@ -163,7 +151,7 @@ def lstm_case(rng, B=3, T=5, inputs=4, H=6, outputs=7):
         "weight_ih_l0": order(P["W_x"]).T, "weight_hh_l0": order(P["W_h"]).T, "bias_ih_l0": order(P["b"]),
         "bias_hh_l0": torch.zeros(4 * H, dtype=torch.float64)}, (x["x"],))
     y = (out @ P["W_y"] + P["b_y"])[:, :, None]
-    return record(x, P, {"y": y}, [rng.normal(size=y.shape)])
+    return record(x, P, {"y": y}, rng)
 
 
 def loss_case(rng, shape=(3, 4, 2), K=6):

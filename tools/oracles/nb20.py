@@ -10,10 +10,7 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
-
-def leaves(rng, shapes, scale=1.0):
-    """Random float64 tensors that collect gradients."""
-    return {k: torch.tensor(scale * rng.normal(size=s), requires_grad=True) for k, s in shapes.items()}
+from tools.oracles._torch import leaves, record
 
 
 def leaf(value):
@@ -24,15 +21,6 @@ def weighting(rng, *shape):
     """Rows that are positive and sum to 1."""
     w = rng.random(shape) + 0.05
     return leaf(w / w.sum(-1, keepdims=True))
-
-
-def record(inputs, P, outputs, rng):
-    """Backpropagate random upstream gradients; return inputs, outputs and all gradients."""
-    ups = {k: rng.normal(size=tuple(v.shape)) for k, v in outputs.items()}
-    torch.autograd.backward(list(outputs.values()), [torch.tensor(u) for u in ups.values()])
-    out = {k: v.detach() for k, v in (inputs | outputs).items()}
-    out |= {f"d{k}": v.grad for k, v in inputs.items()} | {f"up.{k}": u for k, u in ups.items()}
-    return out | {f"P.{k}": p.detach() for k, p in P.items()} | {f"G.{k}": p.grad for k, p in P.items()}
 
 
 def read(w, M):
