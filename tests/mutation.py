@@ -46,6 +46,9 @@ def alternatives(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
             yield "keep only the right term", node.right
             other = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
             yield "flip the sign", ast.BinOp(node.left, other, node.right)
+        case ast.BinOp(op=ast.BitOr()):                          # dicts of gradients, merged
+            yield "keep only the left dict", node.left
+            yield "keep only the right dict", node.right
         case ast.BinOp(op=ast.Mult()):
             yield "drop the right factor", node.left
             yield "drop the left factor", node.right
@@ -60,6 +63,9 @@ def alternatives(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
         case ast.Call() if call_name(node) in {"swapaxes", "transpose"} \
                 and isinstance(node.func, ast.Attribute):
             yield "drop the transpose", node.func.value
+        case ast.Call(func=ast.Attribute(attr="sum")):
+            mean = ast.Attribute(node.func.value, "mean", ast.Load())
+            yield "mean instead of sum", ast.Call(mean, node.args, node.keywords)
         case ast.AugAssign():
             yield "delete the statement", ast.Pass()
             yield "assign instead of accumulate", ast.Assign([node.target], node.value)
