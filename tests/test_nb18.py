@@ -331,6 +331,31 @@ def test_content_crosses_only_where_a_path_exists(sight, blocks, crosses):
     assert np.allclose(before, after, atol=1e-14) != crosses
 
 
+def test_sorting_asks_for_the_sorted_list_at_the_end():
+    x, y = N.sorting(np.random.default_rng(3), 50, 5)
+    assert x.shape == (50, 5, 8) and (x.sum(-1) == 1).all() and y.shape == (50, 1, 5)
+    assert np.array_equal(np.sort(x.argmax(-1), 1), y[:, 0])
+    assert len(np.unique(x.argmax(-1))) == 8
+
+
+@pytest.mark.parametrize("sight, blocks, reached", [
+    ("all", 1, [0, 1, 2, 3]), ("self", 1, [0]), ("self", 3, [0]), ("hub", 1, [0]), ("hub", 2, [0, 1, 2, 3])])
+def test_which_old_slots_a_slot_depends_on(sight, blocks, reached):
+    """By differences, not by the backward pass that the notebook uses."""
+    rng = np.random.default_rng(8)
+    cfg = N.Config(4, 4, slots=4, D=8, blocks=blocks, sight=sight)
+    P, e, a = N.rmc_init(rng, cfg, dtype=np.float64), rng.normal(size=(1, 8)), rng.normal(size=(1, 16))
+    M, h = rng.normal(size=(2, 1, 4, 8))
+    new = N.cell_forward(M, h, e, a, P, cfg, N.sight_mask(cfg))[0]
+    found = []
+    for slot in range(4):
+        moved = M.copy()
+        moved[:, slot] += 0.1 * rng.normal(size=8)
+        changed = N.cell_forward(moved, h, e, a, P, cfg, N.sight_mask(cfg))[0]
+        found += [slot] if np.abs(changed - new)[:, 0].max() > 1e-9 else []
+    assert found == reached
+
+
 def test_slots_have_no_number():
     P, cfg, x, _ = random_model()
     order = np.array([2, 0, 3, 1])
