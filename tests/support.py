@@ -4,6 +4,8 @@ import ast
 import builtins
 import functools
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -92,6 +94,15 @@ def function_node(paper: Paper, name: str) -> ast.FunctionDef:
 def classroom(number: int) -> dict:
     """Fresh globals of notebook NN, to run a reader's cells in: exec(answer, space)."""
     return execute(load()[0][number])
+
+
+@dataclass(frozen=True)
+class Exercises:
+    """What tests/test_exercises.py needs to know of a notebook's exercises."""
+
+    space: Callable[[], dict]                   # fresh globals as a reader has them, cheap
+    wrong: tuple[tuple[str, int], ...]          # wrong answers as code, and the self-check that refuses each
+    errors: tuple[str, ...] = ()                # names that the checks leave in `errors`
 
 
 def exercise_parts(number: int) -> tuple[list[str], list[str]]:

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.support import close, close_dicts, definitions, golden, part
+from tests.support import Exercises, classroom, close, close_dicts, definitions, golden, part
 
 NB = definitions(2)
 GOLD = golden("02")
@@ -233,3 +233,26 @@ def test_bad_kind_and_order():
         NB.init("gru", 2, 3, np.random.default_rng(0))
     with pytest.raises(ValueError, match="order is 0"):
         NB.ngram_losses(np.zeros(3, int), np.zeros(3, int), 2, 0)
+
+
+# --- exercises -------------------------------------------------------------------------------------
+
+def readers_space():
+    """The notebook's globals as a reader has them before the exercises; a short text, a fresh network."""
+    space, rng = classroom(2), np.random.default_rng(6)
+    text, _ = space["program"](rng, 3000)
+    vocabulary = sorted(set(text))
+    P, test = space["init"]("lstm", 8, len(vocabulary), rng), space["encode"](text, vocabulary)
+    depth, quote, _ = space["secrets"](text).values()
+    forced = space["after_operand"](text, depth, quote)
+    return space | {"models": {"lstm": P}, "test": test, "vocabulary": vocabulary, "H": 8,
+                    "trained": {"depth": (0.5, 3)}, "forced": forced,
+                    "structure": {"lstm": space["evaluate"]("lstm", P, test)[0][forced].mean()}}
+
+
+EXERCISES = Exercises(space=readers_space, wrong=(
+    ("greedy = lambda kind, P, prompt, n: sample(kind, P, prompt, n, 1.0, np.random.default_rng(1))", 0),
+    ("greedy = lambda kind, P, prompt, n: np.zeros((len(prompt), n), int)", 0),
+    ("switch_off = lambda P, cell: P", 1),
+    ("switch_off = lambda P, cell: P | {'b_h': np.where(np.arange(32) == 8 + cell, -1e4, P['b_h'])}", 1),
+    ("switch_off = lambda P, cell: P | {'b_h': np.where(np.arange(32) % 8 == cell, -1e4, P['b_h'])}", 1)))

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.support import classroom, close, close_dicts, definitions, exercise_parts, golden, part
+from tests.support import Exercises, classroom, close, close_dicts, definitions, golden, part
 
 NB = definitions(4)
 GOLD = golden("04")
@@ -314,35 +314,14 @@ def test_bad_lag(lag):
 
 # --- exercises --------------------------------------------------------------------------------------
 
-@pytest.fixture
-def space():
+def readers_space():
     """The notebook's globals as a reader has them before the exercises; one batch of words."""
     return classroom(4) | {"V": 9, "words": np.random.default_rng(2).integers(9, size=(6, 2))}
 
 
-def test_solutions_pass_their_checks(space, capsys):
-    solutions, checks = exercise_parts(4)
-    assert len(solutions) == len(checks) == 2
-    for solution, check in zip(solutions, checks, strict=True):
-        exec(solution, space)
-        exec(check, space)
-    assert capsys.readouterr().out.count("correct") == 2
-
-
-@pytest.mark.parametrize("wrong, which", [
+EXERCISES = Exercises(space=readers_space, wrong=(
     ("formula = lambda placement, L, lag: (L + 1, L + 1 + lag)", 0),
     ("formula = lambda placement, L, lag: masks_crossed(placement, L, lag)[::-1]", 0),
     ("classic = lambda P, p: {k: (1 - p) * w for k, w in P.items()}", 1),
     ("classic = lambda P, p: {k: p * w if k.startswith(('W_x', 'W_y')) else w for k, w in P.items()}", 1),
-    ("classic = lambda P, p: {k: (1 - p) * w if k.startswith('W_x') else w for k, w in P.items()}", 1)])
-def test_wrong_answers_fail_their_checks(space, wrong, which):
-    exec(wrong, space)
-    with pytest.raises(AssertionError):
-        exec(exercise_parts(4)[1][which], space)
-
-
-def test_without_an_answer_the_checks_say_so(space, capsys):
-    exec("formula = classic = None", space)
-    for check in exercise_parts(4)[1]:
-        exec(check, space)
-    assert capsys.readouterr().out.count("not attempted yet") == 2
+    ("classic = lambda P, p: {k: (1 - p) * w if k.startswith('W_x') else w for k, w in P.items()}", 1)))

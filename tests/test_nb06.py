@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial import ConvexHull
 
-from tests.support import classroom, close, close_dicts, definitions, exercise_parts, golden, part
+from tests.support import Exercises, classroom, close, close_dicts, definitions, golden, part
 
 N = definitions(6)
 CASES = golden("06")
@@ -330,42 +330,14 @@ def test_bad_input(call, words):
 
 # --- exercises -------------------------------------------------------------------------------------
 
-@pytest.fixture
-def space():
+def readers_space():
     """The notebook's globals as a reader has them before the exercises; runs of ten steps."""
     space = classroom(6)
     space |= {"SEED": 0, "HULL_STEPS": 10, "errors": {}, "rng": np.random.default_rng(0)}
     return space
 
 
-def test_solutions_pass_their_checks(space, capsys):
-    solutions, checks = exercise_parts(6)
-    assert len(solutions) == 4 and len(checks) == 2
-    for solution, check in ((solutions[0], checks[0]), (solutions[2], checks[1])):
-        exec(solution, space)
-        exec(check, space)
-    assert set(space["errors"]) == {"dot product"}
-    assert "not attempted" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("wrong, check", [
+EXERCISES = Exercises(space=readers_space, errors=("dot product",), wrong=(
     ("leftmost_first = lambda points, Y: Y", 0),
     ("leftmost_first = lambda points, Y: np.roll(Y, 1, 1)", 0),
-    ("dot_backward = lambda du, e, d, W: (du.swapaxes(1, 2) @ d @ W, du @ (e @ W), W)", 1)])
-def test_wrong_answers_fail_their_checks(space, wrong, check):
-    exec(wrong, space)
-    with pytest.raises(AssertionError):
-        exec(exercise_parts(6)[1][check], space)
-
-
-def test_without_an_answer_the_checks_say_so(space, capsys):
-    space["leftmost_first"] = space["dot_backward"] = None
-    for check in exercise_parts(6)[1]:
-        exec(check, space)
-    assert capsys.readouterr().out.count("not attempted yet") == 2
-
-
-@pytest.mark.parametrize("i", [1, 3])
-def test_solutions_that_train_run(space, i):
-    exec(exercise_parts(6)[0][i], space)
-    assert len(space["curve"]) == 10
+    ("dot_backward = lambda du, e, d, W: (du.swapaxes(1, 2) @ d @ W, du @ (e @ W), W)", 1)))

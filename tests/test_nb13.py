@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests import support
-from tests.support import close, close_dicts, definitions, exercise_parts, golden, part
+from tests.support import Exercises, close, close_dicts, definitions, golden, part
 
 N = definitions(13)
 CASES = golden("13")
@@ -508,8 +508,7 @@ def test_bad_input(call, words):
 
 # --- training and exercises ------------------------------------------------------------------------
 
-@pytest.fixture
-def classroom():
+def readers_space():
     """The notebook's globals as a reader has them before the exercises; small corpus, short runs."""
     space = support.classroom(13)
     rng, train, cfg = np.random.default_rng(12), space["train"], N.Config(8, 2, 6, 2)
@@ -523,7 +522,8 @@ def classroom():
     return space
 
 
-def test_training_lowers_the_loss_and_averages(classroom):
+def test_training_lowers_the_loss_and_averages():
+    classroom = readers_space()
     average, last, nlls = classroom["long_train"](classroom["train_set"], N.Config(16, 2, 16), 0, steps=120)
     assert len(nlls) == 120 and nlls[-20:].mean() < nlls[:20].mean() - 0.5
     assert average.keys() == last.keys() and all(average[k].shape == last[k].shape for k in last)
@@ -531,27 +531,7 @@ def test_training_lowers_the_loss_and_averages(classroom):
     assert np.abs(average["dec0.ffn.W_1"] - last["dec0.ffn.W_1"]).max() < 0.2
 
 
-def test_solutions_pass_their_checks(classroom, capsys):
-    solutions, checks = exercise_parts(13)
-    assert len(solutions) == 5 and len(checks) == 2
-    for solution, check in ((solutions[0], checks[0]), (solutions[3], checks[1])):
-        exec(solution, classroom)
-        exec(check, classroom)
-    assert set(classroom["errors"]) == {"learned positions", "pre-norm"}
-    assert "not attempted" not in capsys.readouterr().out
-
-
-def test_wrong_answers_fail_their_checks(classroom):
-    _, checks = exercise_parts(13)
-    exec("learned_positions_backward = lambda dx: dx.mean(0)", classroom)
-    with pytest.raises(AssertionError):
-        exec(checks[0], classroom)
-    exec("pre_norm = (lambda x, P, cfg: encoder_layer_forward(x, P, cfg),\n"
-         "            lambda dy, cache: (dy, encoder_layer_backward(dy, cache)[1]))", classroom)
-    with pytest.raises(AssertionError):
-        exec(checks[1], classroom)
-
-
-@pytest.mark.parametrize("i", [1, 2, 4])
-def test_solutions_that_train_run(classroom, i):
-    exec(exercise_parts(13)[0][i], classroom)
+EXERCISES = Exercises(space=readers_space, errors=("learned positions", "pre-norm"), wrong=(
+    ("learned_positions_backward = lambda dx: dx.mean(0)", 0),
+    ("pre_norm = (lambda x, P, cfg: encoder_layer_forward(x, P, cfg),\n"
+     "            lambda dy, cache: (dy, encoder_layer_backward(dy, cache)[1]))", 1)))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.support import classroom, close, close_dicts, exercise_parts, golden, part
+from tests.support import Exercises, classroom, close, close_dicts, exercise_parts, golden, part
 from tools import notebook
 from tools.catalogue import load
 
@@ -497,8 +497,7 @@ def test_bad_input(call, words):
 
 # --- exercises -------------------------------------------------------------------------------------
 
-@pytest.fixture
-def space():
+def readers_space():
     """The notebook's globals as a reader has them before the exercises; small data, short training."""
     space = with_vocabulary()
     corpus, test_corpus = N.make_corpus(rng(), 300), N.make_corpus(np.random.default_rng(1), 500, (3, 26))
@@ -512,45 +511,19 @@ def space():
     return space
 
 
-def test_solutions_pass_their_checks(space, capsys):
-    solutions, checks = exercise_parts(14)
-    assert len(solutions) == 4 and len(checks) == 2
-    for solution, check in zip(solutions, checks, strict=False):
-        exec(solution, space)
-        exec(check, space)
-    assert set(space["errors"]) == {"window"} and "not attempted" not in capsys.readouterr().out
-
-
 SLOPE = "(dy * cache[0] * cache[2] * cache[1]).sum(1)"
 
-
-@pytest.mark.parametrize("wrong, which", [
+EXERCISES = Exercises(space=readers_space, errors=("window",), wrong=(
     ("masked_softmax = lambda e, mask: softmax(e) * mask", 0),
     ("masked_softmax = lambda e, mask: softmax(e * mask)", 0),
     ("masked_softmax = lambda e, mask: softmax(e)", 0),
     (f"window_backward = lambda dy, cache: (dy * cache[2], {SLOPE})", 1),
     (f"window_backward = lambda dy, cache: (dy, {SLOPE} / 4)", 1),
-    (f"window_backward = lambda dy, cache: (dy * cache[2], -{SLOPE} / 4)", 1)])
-def test_wrong_answers_fail_their_checks(space, wrong, which):
-    exec(wrong, space)
-    with pytest.raises(AssertionError):
-        exec(exercise_parts(14)[1][which], space)
+    (f"window_backward = lambda dy, cache: (dy * cache[2], -{SLOPE} / 4)", 1)))
 
 
-def test_without_an_answer_the_checks_say_so(space, capsys):
-    exec("masked_softmax = window_backward = None", space)
-    for check in exercise_parts(14)[1]:
-        exec(check, space)
-    assert capsys.readouterr().out.count("not attempted yet") == 2
-
-
-@pytest.mark.parametrize("i", [2, 3])
-def test_solutions_that_train_run(space, i, capsys):
-    exec(exercise_parts(14)[0][i], space)
-    assert re.search(r"\(\d+\.\d+, \d\.\d+\)", capsys.readouterr().out)
-
-
-def test_turned_sources_are_the_mirror_image(space):
+def test_turned_sources_are_the_mirror_image():
+    space = readers_space()
     exec(exercise_parts(14)[0][2], space)
     small = {5: tuple(x[:4] for x in space["test_set"][5])}
     source, target, align = space["turned"](small)[5]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import support
-from tests.support import close, close_dicts, definitions, exercise_parts, golden, part
+from tests.support import Exercises, close, close_dicts, definitions, golden, part
 from tools import notebook
 from tools.catalogue import load
 
@@ -472,39 +472,19 @@ def test_bad_input_is_named(name):
 
 # --- exercises -------------------------------------------------------------------------------------
 
-@pytest.fixture
-def classroom():
+def readers_space():
     """The notebook's globals as a reader has them before the exercises; short runs."""
     space = support.classroom(18)
     rng, train = np.random.default_rng(13), space["train"]
     space |= {"SEED": 0, "rng": rng, "runs": {}, "score": {}, "CHANGES": {"no gates": {"gates": ""}},
               "rmc": {K: space["Config"](K, K, K, 16) for K in (5, 7, 10)},
               "train": lambda task, cfg, stream, steps, **options: train(task, cfg, stream, 7, **options)}
+    for name, change in (("5 RMC", {}), ("no gates", {"gates": ""})):
+        space["run"](name, 5, replace(space["rmc"][5], **change), 7, 4)
     return space
 
 
-def test_solutions_pass_their_checks(classroom, capsys):
-    solutions, checks = exercise_parts(18)
-    assert len(solutions) == 3 and len(checks) == 2
-    for solution, check in zip(solutions[:2], checks, strict=True):
-        exec(solution, classroom)
-        exec(check, classroom)
-    assert "not attempted" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("answer, which", [
+EXERCISES = Exercises(space=readers_space, wrong=(
     ("keep_biases = (20, -20)", 0), ("keep_biases = (-5, 5)", 0),
     ("def copy_game(rng, B, T, K):\n    x, y = shell_game(rng, B, T, K)\n"
-     "    return np.concatenate([x, x], -1), y", 1)])
-def test_wrong_answers_fail_their_checks(classroom, answer, which):
-    exec(answer, classroom)
-    with pytest.raises(AssertionError):
-        exec(exercise_parts(18)[1][which], classroom)
-
-
-def test_the_solution_that_trains_runs(classroom, capsys):
-    for name, change in (("5 RMC", {}), ("no gates", {"gates": ""})):
-        classroom["run"](name, 5, replace(classroom["rmc"][5], **change), 7, 4)
-    exec(exercise_parts(18)[0][2], classroom)
-    assert {"5 RMC, longer", "no gates, longer"} <= classroom["runs"].keys()
-    assert capsys.readouterr().out.count("[") == 2
+     "    return np.concatenate([x, x], -1), y", 1)))
