@@ -14,7 +14,7 @@ export MKL_NUM_THREADS := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test unit notebooks-test lint text build render progress sweep reference lock clean
+.PHONY: help setup lab test unit notebooks-test lint text build render progress sweep reference benchmark lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 18
@@ -60,6 +60,9 @@ sweep: $(READY)  ## do the claims hold under other seeds: make sweep SEEDS=0-4 N
 REFERENCE_PYTHON ?= $(PYTHON)
 reference:  ## golden vectors anew (REFERENCE_PYTHON: a Python with tools/reference-requirements.txt)
 	$(REFERENCE_PYTHON) -m tools.reference $(NB)
+
+benchmark:  ## the convolution's time against PyTorch's (with the same REFERENCE_PYTHON)
+	$(REFERENCE_PYTHON) -m tools.benchmark
 
 lock: $(READY)  ## pin requirements.txt anew from pyproject.toml
 	$(PYTHON) -m venv --clear .venv-lock

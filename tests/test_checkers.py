@@ -110,3 +110,66 @@ def test_scoreboard_stops_a_verdict_that_is_not_the_stated_one(changes):
 def test_scoreboard_refuses_an_unknown_comparison():
     with pytest.raises(KeyError):
         IDIOMS.scoreboard([row(op="==")], {})
+
+
+CONVOLUTIONS = sorted(name for name in golden("idioms") if name.startswith("conv "))
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolution_is_pytorchs(name):
+    case = golden("idioms")[name]
+    P = part(case, "P.")
+    y, cache = IDIOMS.conv_forward(case["x"], P, *case["options"].tolist())
+    dx, G = IDIOMS.conv_backward(case["up.y"], cache)
+    close_dicts({"y": y, "dx": dx} | G, {"y": case["y"], "dx": case["dx"]} | part(case, "G."), 1e-12, name)
+    none, G_only = IDIOMS.conv_backward(case["up.y"], cache, need_dx=False)
+    assert none is None
+    close_dicts(G_only, G, 0, f"{name}, no dx")
+
+
+def test_convolution_keeps_float32_and_its_inputs():
+    rng = np.random.default_rng(0)
+    x, P = rng.normal(size=(2, 5, 5, 3)).astype("f"), {"W": rng.normal(size=(4, 2, 3, 3)).astype("f")}
+    before = x.copy(), P["W"].copy()
+    y, cache = IDIOMS.conv_forward(x, P, pad=1)
+    dx, G = IDIOMS.conv_backward(y, cache)
+    assert y.dtype == dx.dtype == G["W"].dtype == np.float32
+    assert np.array_equal(x, before[0]) and np.array_equal(P["W"], before[1])
+
+
+def test_convolution_refuses_what_does_not_fit():
+    x = np.zeros((3, 4, 6, 2))
+    with pytest.raises(ValueError, match="3 channels, the filters expect 2"):
+        IDIOMS.conv_forward(x, {"W": np.zeros((1, 2, 3, 3))})
+    with pytest.raises(ValueError, match="at least 5 pixels a side; 4x6 with padding 0"):
+        IDIOMS.conv_forward(x, {"W": np.zeros((1, 3, 3, 3))}, dilation=2)
+    assert IDIOMS.conv_forward(x, {"W": np.zeros((1, 3, 3, 3))}, pad=1, dilation=2)[0].shape == (1, 2, 4, 2)
+
+
+def test_shapes_are_balanced_random_and_known_by_their_masks():
+    images, labels, masks = IDIOMS.make_shapes(60, np.random.default_rng(0))
+    assert images.shape == (3, 16, 16, 60) and images.dtype == np.float32 and masks.shape == (16, 16, 60)
+    assert images.min() >= 0 and images.max() <= 1
+    assert np.array_equal(np.bincount(labels), [6] * 10)
+    assert all(0.03 < share < 0.6 for share in masks.mean((0, 1))), "each object is seen, and is not all"
+    first = [images[..., labels == label][..., 0] for label in range(10)]
+    again = [images[..., labels == label][..., 1] for label in range(10)]
+    assert all(np.abs(a - b).mean() > 0.02 for a, b in zip(first, again, strict=True)), "all alike"
+    repeat = IDIOMS.make_shapes(60, np.random.default_rng(0))
+    assert all(np.array_equal(a, b) for a, b in zip((images, labels, masks), repeat, strict=True))
+
+
+def test_hue_is_the_parity_of_the_label():
+    images, labels, masks = IDIOMS.make_shapes(200, np.random.default_rng(1), noise=0, light=0)
+    red, _, blue = np.where(masks, images, 0).sum((1, 2))
+    assert np.array_equal(blue > red, labels % 2 == 1)
+
+
+def test_forms_differ_and_can_be_chosen():
+    still = {"noise": 0, "light": 0, "jitter": 0, "turn": 0, "size": (0.8, 0.8)}
+    names = ("disc", "square", "triangle", "ring", "plus", "bar", "diamond", "cross", "arc")
+    _, labels, masks = IDIOMS.make_shapes(18, np.random.default_rng(0), shapes=names, **still)
+    forms = {masks[..., labels // 2 == i].tobytes() for i in range(9)}
+    assert len(forms) == 9
+    with pytest.raises(ValueError, match="no shape is called 'heart'; there are disc, square"):
+        IDIOMS.make_shapes(4, np.random.default_rng(0), shapes=("disc", "heart"))

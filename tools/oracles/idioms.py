@@ -1,6 +1,23 @@
-"""Adam and gradient clipping as PyTorch does them."""
+"""Adam, gradient clipping and convolution as PyTorch does them."""
 
 import torch
+
+from tools.oracles._torch import leaves, record
+
+CONVOLUTIONS = {  # image, filter side, stride, padding, dilation, bias
+    "plain": ((6, 5), 3, 1, 0, 1, False), "padded": ((5, 7), 3, 1, 1, 1, True),
+    "strided": ((7, 8), 3, 2, 1, 1, True), "dilated": ((9, 8), 3, 1, 2, 2, False),
+    "all": ((11, 9), 3, 2, 3, 2, True), "even": ((6, 6), 2, 2, 0, 1, True),
+    "1x1": ((4, 5), 1, 2, 0, 1, False),
+}
+
+
+def convolution(rng, side, k, stride, pad, dilation, bias):
+    """One convolution of three images with two channels, forward and backward, the batch last."""
+    P = leaves(rng, {"W": (4, 2, k, k)} | ({"b": (4,)} if bias else {}))
+    inputs = leaves(rng, {"x": (2, *side, 3)})
+    y = torch.nn.functional.conv2d(inputs["x"].permute(3, 0, 1, 2), P["W"], P.get("b"), stride, pad, dilation)
+    return record(inputs, P, {"y": y.permute(1, 2, 3, 0)}, rng) | {"options": [stride, pad, dilation]}
 
 
 def make(rng):
@@ -22,4 +39,6 @@ def make(rng):
             out[f"clip{max_norm:g}/G.{k}"] = p.grad.numpy().copy()
         out[f"clip{max_norm:g}/norm"] = torch.nn.utils.clip_grad_norm_(P.values(), max_norm).numpy()
         out |= {f"clip{max_norm:g}/clipped.{k}": p.grad.numpy().copy() for k, p in P.items()}
+    for name, case in CONVOLUTIONS.items():
+        out |= {f"conv {name}/{k}": v for k, v in convolution(rng, *case).items()}
     return out
