@@ -4,7 +4,8 @@ import ast
 import builtins
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -134,6 +135,21 @@ def golden(name: str) -> dict[str, dict[str, np.ndarray]]:
             array.flags.writeable = False  # a function that writes into its inputs fails here
             cases.setdefault(case, {})[item] = array
     return cases
+
+
+@contextmanager
+def untouched(tensors: dict[str, np.ndarray]) -> Iterator[None]:
+    """Assert that a block has not written into any of these arrays."""
+    before = {k: v.copy() for k, v in tensors.items()}
+    yield
+    for k, v in tensors.items():
+        assert np.array_equal(v, before[k]), f"{k} was written to"
+
+
+def like_parameters(G: dict[str, np.ndarray], P: dict[str, np.ndarray]) -> None:
+    """Assert that gradients have the names, shapes and dtypes of their parameters."""
+    wanted = {k: (p.shape, p.dtype) for k, p in P.items()}
+    assert {k: (g.shape, g.dtype) for k, g in G.items()} == wanted
 
 
 def part(case: dict, prefix: str) -> dict:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.support import close_dicts, golden, idioms, part
+from tests.support import close_dicts, golden, idioms, like_parameters, part, untouched
 
 IDIOMS = idioms()
 
@@ -173,3 +173,18 @@ def test_forms_differ_and_can_be_chosen():
     assert len(forms) == 9
     with pytest.raises(ValueError, match="no shape is called 'heart'; there are disc, square"):
         IDIOMS.make_shapes(4, np.random.default_rng(0), shapes=("disc", "heart"))
+
+
+@pytest.mark.parametrize("G", [{}, {"W": np.ones(3)}, {"W": np.ones(2, "f")}, {"W": np.ones(2), "b": np.ones(1)}])
+def test_gradients_unlike_their_parameters_are_stopped(G):
+    like_parameters({"W": np.zeros(2)}, {"W": np.ones(2)})
+    with pytest.raises(AssertionError):
+        like_parameters(G, {"W": np.ones(2)})
+
+
+def test_writing_into_an_input_is_stopped():
+    x = {"x": np.zeros(2)}
+    with untouched(x):
+        x["x"] + 1
+    with pytest.raises(AssertionError, match="x was written to"), untouched(x):
+        x["x"][0] = 1

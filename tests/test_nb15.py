@@ -5,7 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support import Exercises, classroom, close, close_dicts, definitions, golden, part
+from tests.support import (
+    Exercises,
+    classroom,
+    close,
+    close_dicts,
+    definitions,
+    golden,
+    like_parameters,
+    part,
+    untouched,
+)
 from tools import notebook
 from tools.catalogue import load
 
@@ -194,11 +204,9 @@ def test_gradients_keep_dtype_and_write_nothing(order):
     cfg = N.Config(3, order, D=4)
     P = N.net_init(rng(), cfg, 2)
     x, y = rng(1).normal(size=(2, 2, 8)).astype("f"), rng(2).integers(5, size=8)
-    before = {k: p.copy() for k, p in (P | {"x": x}).items()}
-    _, dx, G, _ = N.loss_and_gradients(x, y, P, cfg)
-    assert G.keys() == P.keys() and dx.dtype == np.float32
-    assert all(G[k].dtype == np.float32 and G[k].shape == p.shape for k, p in P.items())
-    assert all(np.array_equal(before[k], p) for k, p in (P | {"x": x}).items())
+    with untouched(P | {"x": x}):
+        _, dx, G, _ = N.loss_and_gradients(x, y, P, cfg)
+    like_parameters(G | {"x": dx}, P | {"x": x})
 
 
 def test_fresh_networks():

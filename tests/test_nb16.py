@@ -7,7 +7,18 @@ from itertools import product
 import numpy as np
 import pytest
 
-from tests.support import Exercises, classroom, close, close_dicts, definitions, exercise_parts, golden, part
+from tests.support import (
+    Exercises,
+    classroom,
+    close,
+    close_dicts,
+    definitions,
+    exercise_parts,
+    golden,
+    like_parameters,
+    part,
+    untouched,
+)
 from tools import notebook
 from tools.catalogue import load
 
@@ -158,13 +169,9 @@ def test_an_object_gets_gradient_in_both_roles():
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_keep_names_shapes_and_dtype_and_write_nothing(kind):
     O, q, target, P = small(kind, dtype=np.float32)
-    copies = {k: v.copy() for k, v in (P | {"O": O, "q": q}).items()}
-    _, G, dO, dq = N.loss_and_gradients(O, q, target, P)
-    assert G.keys() == P.keys()
-    for k, g in (G | {"O": dO, "q": dq}).items():
-        now = (P | {"O": O, "q": q})[k]
-        assert g.shape == now.shape and g.dtype == np.float32, k
-        assert np.array_equal(now, copies[k]), f"{k} was written to"
+    with untouched(P | {"O": O, "q": q}):
+        _, G, dO, dq = N.loss_and_gradients(O, q, target, P)
+    like_parameters(G | {"O": dO, "q": dq}, P | {"O": O, "q": q})
 
 
 @pytest.mark.parametrize("kind", KINDS)
