@@ -175,7 +175,8 @@ def test_forms_differ_and_can_be_chosen():
         IDIOMS.make_shapes(4, np.random.default_rng(0), shapes=("disc", "heart"))
 
 
-@pytest.mark.parametrize("G", [{}, {"W": np.ones(3)}, {"W": np.ones(2, "f")}, {"W": np.ones(2), "b": np.ones(1)}])
+@pytest.mark.parametrize("G", [
+    {}, {"W": np.ones(3)}, {"W": np.ones(2, "f")}, {"W": np.ones(2), "b": np.ones(1)}])
 def test_gradients_unlike_their_parameters_are_stopped(G):
     like_parameters({"W": np.zeros(2)}, {"W": np.ones(2)})
     with pytest.raises(AssertionError):
