@@ -600,8 +600,8 @@ def test_numbers_in_the_text_are_those_of_the_code():
     code = "\n".join(cell.source for cell in notebook.code_cells(nb))
     assert "24,000 molecules" in text and "total=24000" in code
     assert "300 steps" in text and "SHORT = 300" in code
-    assert "1,900 steps or fewer" in text
-    assert "ENERGY_NET, 1700, SEED" in code and "GAP_NET, 1900, SEED" in code
+    assert "1,700 steps or fewer" in text
+    assert "ENERGY_NET, 1700, SEED" in code and "GAP_NET, 1700, SEED, lr=2e-3" in code
     assert "Batches of 32, Adam at 0.004" in text and "lr=4e-3, B=32" in code
     assert "30,000 more of twelve atoms" in text and "N=30000" in code
     assert "0.016 $\\lvert\\beta\\rvert$" in text and "CHEMICAL = 0.016" in code
