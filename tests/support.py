@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from tools import notebook
 from tools.catalogue import ROOT, Paper, load
@@ -172,3 +173,16 @@ def close_dicts(actual: dict, expected: dict, tol=1e-10, what="gradient of") -> 
     assert actual.keys() == expected.keys(), f"{what}: keys {sorted(actual.keys() ^ expected.keys())}"
     for key in expected:
         close(actual[key], expected[key], tol, f"{what} {key}")
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    """A generator for a test's data; the same for the same seed."""
+    return np.random.default_rng(seed)
+
+
+def refuses(call: Callable[[], object], words: str) -> None:
+    """Assert a ValueError that matches words (the bad value) and says what was expected or what there is."""
+    with pytest.raises(ValueError, match=words) as caught:
+        call()
+    said = str(caught.value)
+    assert re.search("expect|need|must|has to|there are", said), f"not said what was expected: {said}"

@@ -16,6 +16,8 @@ from tests.support import (
     golden,
     like_parameters,
     part,
+    refuses,
+    rng,
     untouched,
 )
 from tools import notebook
@@ -30,10 +32,6 @@ NETS = {"net_plain": {"unit": "relu", "stride": (2, 1), "pad": (1, 1), "window":
                      "lrn": {"n": 3, "k": 1.5, "alpha": 0.2, "beta": 0.6}},
         "net_tanh": {"unit": "tanh", "stride": (1, 2), "pad": (0, 1), "window": 2, "lrn": None},
         "net_sigmoid": {"unit": "sigmoid", "stride": (2, 1), "pad": (1, 1), "window": 2, "lrn": None}}
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
 
 
 # --- what the mutation test breaks -----------------------------------------------------------------
@@ -404,8 +402,7 @@ def test_saturated_and_shrunk():
     (lambda: N.augment(np.ones((3, 6, 8, 2)), rng(), shift=-1), "shift of -1 pixels"),
 ])
 def test_bad_input_is_refused_with_the_value_and_what_was_expected(call, words):
-    with pytest.raises(ValueError, match=words):
-        call()
+    refuses(call, words)
 
 
 # --- exercises and text ----------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from tests.support import (
     golden,
     like_parameters,
     part,
+    rng,
     untouched,
 )
 from tools import notebook
@@ -24,10 +25,6 @@ from tools.catalogue import load
 
 N = definitions(9)
 CASES = golden("09")
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
 
 
 def network(space=N, kind="tanh", norm=False, widths=(5, 8, 7, 6, 4)):

@@ -13,6 +13,8 @@ from tests.support import (
     golden,
     like_parameters,
     part,
+    refuses,
+    rng,
     untouched,
 )
 from tools import notebook
@@ -21,10 +23,6 @@ from tools.catalogue import load
 N = definitions(11)
 CASES = golden("11")
 CONVS = [name for name in CASES if name.startswith("conv ")]
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
 
 
 def layers_of(space, name):
@@ -170,8 +168,7 @@ def test_networks_have_channels_and_nonlinearities():
     (lambda: N.depth(np.zeros((4, 4, 1), int)), "without a box"),
     (lambda: N.depth(np.ones((4, 4, 1), int)), "without a box")])
 def test_what_cannot_be_is_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+    refuses(call, message)
 
 
 # --- receptive fields, first weights ---------------------------------------------------------------

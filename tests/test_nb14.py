@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.support import Exercises, classroom, close, close_dicts, exercise_parts, golden, part
+from tests.support import Exercises, classroom, close, close_dicts, exercise_parts, golden, part, rng
 from tools import notebook
 from tools.catalogue import load
 
@@ -463,10 +463,6 @@ def test_corpus():
     for S, (source, target, align) in N.by_length(corpus).items():
         assert source.shape == target.shape == (len(align), S + 1) and align.shape[1] == S
         assert not source[:, -1].any() and not target[:, -1].any() and source[:, :-1].all()
-
-
-def rng():
-    return np.random.default_rng(0)
 
 
 P0, CFG0, SOURCE0, _ = tiny()

@@ -14,6 +14,7 @@ from tests.support import (
     golden,
     like_parameters,
     part,
+    rng,
     untouched,
 )
 from tools import notebook
@@ -23,10 +24,6 @@ N = definitions(15)
 CASES = golden("15")
 VARIANTS = [name.removeprefix("unit, ") for name in CASES if name.startswith("unit, ")]
 KINDS = "identity", "scaled", "gate", "exclusive gate", "projection", "dropout"
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
 
 
 def config(space, variant, units=3, D=5):

@@ -17,6 +17,7 @@ from tests.support import (
     golden,
     like_parameters,
     part,
+    rng,
     untouched,
 )
 from tools import notebook
@@ -27,10 +28,6 @@ CASES = golden("17")
 # side, d, hidden, radius, channels, flow layers; as in tools/oracles/nb17.py
 SHAPES = {"plain": (3, 2, 5, 0, 0, 0), "factorised": (3, 2, 5, 0, 4, 0), "local": (4, 3, 6, 1, 4, 0),
           "full": (4, 2, 5, 3, 3, 0), "flow": (3, 3, 5, 1, 4, 2), "nocode": (4, 0, 0, 1, 4, 0)}
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
 
 
 def complete(space):
@@ -546,7 +543,7 @@ def test_numbers_in_the_text_are_those_of_the_code():
     nb = notebook.read(load()[0][17].path)
     text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
     code = "\n".join(cell.source for cell in notebook.code_cells(nb))
-    assert "1,000 steps" in text and re.search(r"^STEPS, H = 1000, 12$", code, flags=re.M)
+    assert "1,500 steps" in text and re.search(r"^STEPS, H = 1500, 12$", code, flags=re.M)
     assert r"$\log 108=4.68$" in text and round(math.log(108), 2) == 4.68
     assert "4,096 bins" in text and 2**N.FINE == 4096 and N.BITS == 24 and "$2^{24}$" in text
     assert "costs 24 bits" in text and 2 * N.FINE == 24

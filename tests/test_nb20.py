@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests import support
-from tests.support import Exercises, close, close_dicts, definitions, golden, part
+from tests.support import Exercises, close, close_dicts, definitions, golden, part, rng
 
 N = definitions(20)
 CASES = golden("20")
@@ -405,10 +405,6 @@ def test_blank_memory():
 
 
 # --- bad input -------------------------------------------------------------------------------------
-
-def rng():
-    return np.random.default_rng(0)
-
 
 def run(X, start):
     return N.ntm_forward(X, N.init_ntm(rng(), 7, 6), start)

@@ -17,6 +17,7 @@ from tests.support import (
     golden,
     like_parameters,
     part,
+    rng,
     untouched,
 )
 from tools import notebook
@@ -24,10 +25,6 @@ from tools.catalogue import load
 
 N = definitions(21)
 CASES = golden("21")
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
 
 
 def mask_of(frames, T):
