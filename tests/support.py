@@ -186,3 +186,10 @@ def refuses(call: Callable[[], object], words: str) -> None:
         call()
     said = str(caught.value)
     assert re.search("expect|need|must|has to|there are", said), f"not said what was expected: {said}"
+
+
+def text_and_code(number: int) -> tuple[str, str]:
+    """All Markdown of a notebook and all its code, each as one string."""
+    nb = notebook.read(load()[0][number].path)
+    text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+    return text, "\n".join(cell.source for cell in notebook.code_cells(nb))

@@ -20,6 +20,7 @@ from tests.support import (
     part,
     refuses,
     rng,
+    text_and_code,
     untouched,
 )
 from tools import notebook
@@ -533,8 +534,7 @@ EXERCISES = Exercises(space=readers_space, wrong=(
 
 
 def test_numbers_in_the_text_are_those_of_the_code():
-    nb = notebook.read(load()[0][5].path)
-    text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+    text = text_and_code(5)[0]
     source = "\n".join(code())
     assert "516 weights" in text and 129 * 4 == 516
     assert "nine groups" in text and len(small()[2]) == 9

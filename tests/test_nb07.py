@@ -18,10 +18,9 @@ from tests.support import (
     part,
     refuses,
     rng,
+    text_and_code,
     untouched,
 )
-from tools import notebook
-from tools.catalogue import load
 
 N = definitions(7)
 CASES = golden("07")
@@ -436,9 +435,7 @@ EXERCISES = Exercises(space=readers_space, wrong=(
 
 
 def test_numbers_in_the_text_are_those_of_the_code():
-    nb = notebook.read(load()[0][7].path)
-    text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
-    code = "\n".join(cell.source for cell in notebook.code_cells(nb))
+    text, code = text_and_code(7)
     assert "17,000 weights" in text and round(sum(p.size for p in N.init(rng()).values()), -3) == 17000
     assert "640 images" in text and "draw(640, 0)" in code
     assert "960 images" in text and "draw(960, 60" in code

@@ -18,10 +18,9 @@ from tests.support import (
     like_parameters,
     part,
     rng,
+    text_and_code,
     untouched,
 )
-from tools import notebook
-from tools.catalogue import load
 
 N = definitions(9)
 CASES = golden("09")
@@ -541,8 +540,7 @@ def test_exercise_two_finds_a_difference(capsys):
 
 
 def test_numbers_in_the_text():
-    nb = notebook.read(load()[0][9].path)
-    text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+    text = text_and_code(9)[0]
     assert "brings $K=8$ from 17.9% to 14.1%" in text
     assert round(7 / 39, 3) == 0.179 and round(21 / (3 * 39 + 32), 3) == 0.141
     assert "=0.76$" in text and round((1 - 1 / 4) / (1 - 1 / 64), 2) == 0.76

@@ -19,6 +19,7 @@ from tests.support import (
     part,
     refuses,
     rng,
+    text_and_code,
     untouched,
 )
 from tools import notebook
@@ -591,9 +592,7 @@ def test_edge_update_of_the_solution():
 
 
 def test_numbers_in_the_text_are_those_of_the_code():
-    nb = notebook.read(load()[0][12].path)
-    text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
-    code = "\n".join(cell.source for cell in notebook.code_cells(nb))
+    text, code = text_and_code(12)
     assert "24,000 molecules" in text and "total=24000" in code
     assert "300 steps" in text and "SHORT = 300" in code
     assert "1,700 steps or fewer" in text

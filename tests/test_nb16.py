@@ -19,10 +19,9 @@ from tests.support import (
     part,
     refuses,
     rng,
+    text_and_code,
     untouched,
 )
-from tools import notebook
-from tools.catalogue import load
 
 N = definitions(16)
 CASES = golden("16")
@@ -468,9 +467,7 @@ EXERCISES = Exercises(space=readers_space, wrong=(
 def test_numbers_in_the_text_are_those_of_the_code():
     exec(exercise_parts(16)[0][0], space := {})
     assert space["vote_of_six"] == 0.6875
-    nb = notebook.read(load()[0][16].path)
-    text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
-    code = "\n".join(cell.source for cell in notebook.code_cells(nb))
+    text, code = text_and_code(16)
     assert "2,500 batches of 128" in text and "SEED, 2500, lr=lr" in code and "B=128" in code
     assert "320,000 questions" in text and 2500 * 128 == 320_000
     assert "1,500 batches of 64" in text and "(6, 2, 1, 8), 1500, 64, 7" in code

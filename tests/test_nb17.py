@@ -18,10 +18,9 @@ from tests.support import (
     like_parameters,
     part,
     rng,
+    text_and_code,
     untouched,
 )
-from tools import notebook
-from tools.catalogue import load
 
 N = definitions(17)
 CASES = golden("17")
@@ -540,9 +539,7 @@ def test_many_draws_tighten_the_bound():
 
 
 def test_numbers_in_the_text_are_those_of_the_code():
-    nb = notebook.read(load()[0][17].path)
-    text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
-    code = "\n".join(cell.source for cell in notebook.code_cells(nb))
+    text, code = text_and_code(17)
     assert "1,500 steps" in text and re.search(r"^STEPS, H = 1500, 12$", code, flags=re.M)
     assert r"$\log 108=4.68$" in text and round(math.log(108), 2) == 4.68
     assert "4,096 bins" in text and 2**N.FINE == 4096 and N.BITS == 24 and "$2^{24}$" in text

@@ -18,10 +18,9 @@ from tests.support import (
     like_parameters,
     part,
     rng,
+    text_and_code,
     untouched,
 )
-from tools import notebook
-from tools.catalogue import load
 
 N = definitions(21)
 CASES = golden("21")
@@ -403,7 +402,7 @@ def test_double_letters_have_a_dip():
 
 def words_of(name):
     """The word list that the notebook calls WORDS or OTHER."""
-    return re.search(name + r' = """(.*?)"""', text_and_code()[1], flags=re.S)[1].split()
+    return re.search(name + r' = """(.*?)"""', text_and_code(21)[1], flags=re.S)[1].split()
 
 
 def test_words_and_sentences():
@@ -548,14 +547,8 @@ EXERCISES = Exercises(space=lambda: classroom(21), wrong=(
     ("viterbi = lambda y, label: paths_of(''.join(ALPHABET[k] for k in label), len(y))[0]", 1)))
 
 
-def text_and_code():
-    nb = notebook.read(load()[0][21].path)
-    text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
-    return text, "\n".join(cell.source for cell in notebook.code_cells(nb))
-
-
 def test_numbers_in_the_text_are_those_of_the_code():
-    text, code = text_and_code()
+    text, code = text_and_code(21)
     assert "two to four words out of 96" in text and "rng.integers(1, 4)" in code
     assert "only twelve others" in text and "rng.choice(WORDS, 12, replace=False)" in code
     assert math.comb(24 + 12, 24) > 1e9 and "more than a billion" in text
@@ -567,11 +560,11 @@ def test_numbers_in_the_text_are_those_of_the_code():
 
 def test_no_colour_map_is_described_the_wrong_way_round():
     """The mistake to avoid: 'darker = higher' over viridis, where brighter is higher."""
-    text, code = text_and_code()
+    text, code = text_and_code(21)
     assert not re.search(r"darker", text + code, flags=re.I) and "brighter = more" in code
 
 
 def test_no_test_sentence_is_in_training_and_the_language_model_has_not_read_it():
-    _, code = text_and_code()
+    _, code = text_and_code(21)
     assert "sentences(rng, grammar, 1600, test_text + val_text)" in code
     assert "sentences(rng, grammar, 2000, test_text + val_text)" in code

@@ -11,9 +11,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from tests.support import Exercises, classroom, close, definitions
-from tools import notebook
-from tools.catalogue import load
+from tests.support import Exercises, classroom, close, definitions, text_and_code
 
 N = definitions(25)
 
@@ -461,8 +459,7 @@ EXERCISES = Exercises(space=lambda: classroom(25), wrong=(
 
 
 def test_numbers_in_the_text_are_those_of_the_code():
-    text = "\n".join(cell.source for cell in notebook.read(load()[0][25].path).cells
-                     if cell.cell_type == "markdown")
+    text = text_and_code(25)[0]
     assert f"Of the {sum(7**L for L in range(1, 8)):,} sequences" in text
     assert f"Of {14**6:,} Turing machines" in text.replace("(b) ", "")
     assert f"{24 - math.log2(6):.1f} bits: {math.log2(6):.1f} bits less" in text.replace("\n", " ")

@@ -18,6 +18,7 @@ from tests.support import (
     part,
     refuses,
     rng,
+    text_and_code,
     untouched,
 )
 from tools import notebook
@@ -452,9 +453,7 @@ EXERCISES = Exercises(space=readers_space, wrong=(
 
 
 def test_numbers_in_the_text_are_those_of_the_code():
-    nb = notebook.read(load()[0][26].path)
-    text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
-    code = "\n".join(cell.source for cell in notebook.code_cells(nb))
+    text, code = text_and_code(26)
     size = {k: sum(p.size for p in N.init(rng(), getattr(N, k)).values()) for k in ("LINEAR", "MLP", "CNN")}
     assert f"{size['CNN']:,} parameters" in text and size["CNN"] < size["MLP"]
     exec(exercise_parts(26)[0][-1], space := {})
