@@ -14,7 +14,7 @@ export MKL_NUM_THREADS := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test unit notebooks-test lint text build render progress sweep reference benchmark lock clean
+.PHONY: help setup lab test unit notebooks-test lint text build practice render progress sweep reference benchmark lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 18
@@ -47,6 +47,9 @@ text: $(READY)  ## a notebook as text to edit: make text NB=13
 
 build: $(READY)  ## from that text, executed, to the notebook: make build NB=13
 	$(BIN)/python -m tools.build $(NB)
+
+practice: $(READY)  ## a copy to practise on, core functions taken out: make practice NB=13
+	$(BIN)/python -m classroom.practice $(NB)
 
 render: $(READY)  ## execute notebooks in place: make render, make render NB=13
 	$(BIN)/python -m tools.render $(NB)

@@ -21,7 +21,7 @@ def from_text(path):
     nb.metadata = nbformat.from_dict({"kernelspec": notebook.KERNELSPEC})
     for cell in nb.cells:
         cell.metadata = nbformat.from_dict(
-            {k: v for k, v in cell.metadata.items() if k in ("tags", "alt", "nbgrader")})
+            {k: v for k, v in cell.metadata.items() if k in ("tags", "alt", "nbgrader", "solutions")})
     return nb
 
 

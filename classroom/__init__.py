@@ -1,0 +1,1 @@
+"""Every notebook as an assignment: stubs, checks that explain, and grading."""
