@@ -95,10 +95,17 @@ def kolmogorov_complexity(N) -> dict:
             "run_machine": lambda: [N.run_machine(table, 40) for table in tables]}
 
 
+def dense_passage_retrieval(N) -> dict:
+    scores = rng(1).integers(0, 5, (6, 9)).astype(float)
+    gold = rng(2).integers(0, 9, 6)
+    return {"ranks": lambda: [N.ranks(s, gold) for s in (scores, rng(3).normal(size=(6, 9)))]}
+
+
 # Notebook -> what asks its functions.
 ASKING: dict[int, Callable[[SimpleNamespace], dict[str, Callable[[], object]]]] = {
     1: complexity_dynamics, 9: gpipe, 11: dilated_convolutions, 19: coffee_automaton, 21: ctc_speech,
-    23: mdl_principle, 24: machine_super_intelligence, 25: kolmogorov_complexity}
+    23: mdl_principle, 24: machine_super_intelligence, 25: kolmogorov_complexity,
+    28: dense_passage_retrieval}
 
 # Constants of a notebook that its functions need and that are computed with more than arithmetic.
 CONSTANTS = {1: ("BITS", "INDEX", "WEIGHT", "LOSS")}
