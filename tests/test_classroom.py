@@ -23,6 +23,10 @@ FUNCTIONS = [pytest.param(paper, name, id=f"{paper.number:02d}-{name}")
 
 # --- marks -----------------------------------------------------------------------------------------
 
+def test_every_notebook_is_marked():
+    assert MARKED == present()
+
+
 @pytest.mark.parametrize("paper", MARKED, ids=lambda p: p.name)
 def test_marks_are_what_nbgrader_expects(paper):
     cells = notebook.code_cells(notebook.read(paper.path))
