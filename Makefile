@@ -7,6 +7,9 @@ NB     ?=
 SEEDS  ?= 0-4
 JOBS   ?= 2
 LABFLAGS ?=
+DIR    ?=
+FULL   ?=
+GRADEFLAGS ?=
 # One BLAS thread a process: the matrices are small, and two processes share the cores.
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
@@ -14,7 +17,8 @@ export MKL_NUM_THREADS := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test unit notebooks-test lint text build practice render progress sweep reference benchmark lock clean
+.PHONY: help setup lab test unit notebooks-test lint text build practice assignments grade \
+	classroom-test render progress sweep reference benchmark lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 18
@@ -50,6 +54,16 @@ build: $(READY)  ## from that text, executed, to the notebook: make build NB=13
 
 practice: $(READY)  ## a copy to practise on, core functions taken out: make practice NB=13
 	$(BIN)/python -m classroom.practice $(NB)
+
+assignments: $(READY)  ## for a class: students' and teachers' copies: make assignments NB=13 (FULL=1)
+	$(BIN)/python -m classroom.assignments $(if $(FULL),--full) $(NB)
+
+grade: $(READY)  ## grade what a class handed in: make grade DIR=submissions (NB=13)
+	@test -n "$(DIR)" || { echo "which folder? make grade DIR=submissions"; exit 2; }
+	$(BIN)/python -m classroom.grade --jobs $(JOBS) "$(DIR)" $(NB) $(GRADEFLAGS)
+
+classroom-test: $(READY)  ## assignments of all notebooks end to end (the unit tests do three)
+	CLASSROOM=all $(BIN)/python -m pytest tests/test_grading.py -n $(JOBS)
 
 render: $(READY)  ## execute notebooks in place: make render, make render NB=13
 	$(BIN)/python -m tools.render $(NB)

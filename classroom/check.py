@@ -112,8 +112,8 @@ def definitions(number: int, replace: dict[str, ast.stmt] | None = None) -> dict
     """Globals of notebook NN with its definitions, and with the constants that its functions need."""
     paper = load()[0][number]
     space = execute(paper, replace)
-    for cell in notebook.code_cells(notebook.read(paper.path)) if number in CONSTANTS else ():
-        for node in ast.parse(cell.source).body:
+    for source in notebook.sources(paper.path) if number in CONSTANTS else ():
+        for node in ast.parse(source).body:
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in CONSTANTS[number]:
                 exec(compile(ast.Module([node], []), paper.name, "exec"), space)
     return space

@@ -47,8 +47,8 @@ def constants(node: ast.stmt, known: set[str]) -> set[str]:
 def definition_nodes(paper: Paper) -> tuple[ast.stmt, ...]:
     """Imports, functions, classes and simple constants in capitals of a notebook, in their order."""
     found, known = [], set(dir(builtins))
-    for cell in notebook.code_cells(notebook.read(paper.path)):
-        for node in ast.parse(cell.source).body:
+    for source in notebook.sources(paper.path):
+        for node in ast.parse(source).body:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 known |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.FunctionDef | ast.ClassDef):

@@ -7,7 +7,8 @@ import pytest
 from tools import progress
 from tools.catalogue import ROOT
 
-PAGES = ["README.md", "PROGRESS.md", "IMPLEMENTATION_TRACKS.md", "CONTRIBUTING.md", "data/README.md"]
+PAGES = ["README.md", "PROGRESS.md", "IMPLEMENTATION_TRACKS.md", "CONTRIBUTING.md", "data/README.md",
+         "classroom/README.md"]
 
 
 def test_generated_files_are_up_to_date():
@@ -43,9 +44,10 @@ def test_readme_names_the_commands_that_ci_runs():
     assert "make test" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
 
 
-COMMANDS = re.findall(r"(?:^|`)make (\w+)", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.M)
+COMMANDS = {command for page in ("README.md", "CONTRIBUTING.md", "classroom/README.md")
+            for command in re.findall(r"(?:^|`)make ([\w-]+)", (ROOT / page).read_text(), flags=re.M)}
 
 
-@pytest.mark.parametrize("target", COMMANDS)
+@pytest.mark.parametrize("target", sorted(COMMANDS))
 def test_make_targets_exist(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.M), target

@@ -1,4 +1,8 @@
-"""What the tools and the tests know about a notebook file: tags, blocks, records, execution."""
+"""What the tools and the tests know about a notebook file: tags, blocks, records, execution.
+
+nbformat and nbclient are imported where they are used: they take seconds, and a check that runs in a
+student's notebook needs neither.
+"""
 
 import ast
 import hashlib
@@ -6,11 +10,6 @@ import json
 import re
 import tempfile
 from pathlib import Path
-
-import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from tqdm import tqdm
 
 from tools.catalogue import ROOT, Paper, load
 
@@ -40,12 +39,22 @@ class NotebookFailed(Exception):
     """A cell raised, wrote to stderr or took too long; the message says which and why."""
 
 
+def sources(path: Path) -> list[str]:
+    """Text of each code cell of a notebook file."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
 def read(path: Path):
+    import nbformat
+
     return nbformat.read(path, as_version=4)
 
 
 def write(nb, path: Path) -> None:
     """Store a notebook with the same bytes for the same content."""
+    import nbformat
+
     give_ids(nb)
     nbformat.validate(nb)
     path.write_text(json.dumps(nb, indent=1, ensure_ascii=False, sort_keys=True) + "\n",
@@ -148,6 +157,11 @@ def execute(nb, label: str, *, keep_going: bool = False, quiet: bool = False) ->
     Returns cpu_seconds and peak_mib of the kernel, and the Python and NumPy versions. Raises
     NotebookFailed at the first failing cell, unless keep_going.
     """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from tqdm import tqdm
+
     for cell in code_cells(nb):
         cell.outputs, cell.execution_count = [], None
         cell.metadata.pop("execution", None)

@@ -1,7 +1,8 @@
 """Generate every page that states results: python -m tools.progress [--check]
 
-PROGRESS.md, the blocks of README.md, IMPLEMENTATION_TRACKS.md, the cover pictures, and the generated
-blocks inside the notebooks, all from data/papers.toml, the executed notebooks and data/sweep.
+PROGRESS.md, the blocks of README.md and classroom/README.md, IMPLEMENTATION_TRACKS.md, the cover
+pictures, and the generated blocks inside the notebooks, all from data/papers.toml, the executed
+notebooks and data/sweep.
 With --check nothing is written; exit code 1 names the files that are out of date.
 """
 
@@ -11,6 +12,7 @@ import json
 import sys
 from pathlib import Path
 
+from classroom.mark import points, solutions
 from tools import notebook, sweep
 from tools.catalogue import ROOT, Paper, load, present
 
@@ -158,6 +160,17 @@ the next. "Read first" names the notebooks of any track that help most.
     return "\n".join(parts)
 
 
+def assignments_table() -> str:
+    """Notebook, functions to write and points, for teachers."""
+    lines = ["| notebook | functions to write | points: seen + hidden |", "|---|---|---|"]
+    for paper in present():
+        nb = notebook.read(paper.path)
+        visible, hidden = points(nb)
+        lines.append(f"| {paper.link_from('../notebooks/')} | "
+                     f"{', '.join(f'`{name}`' for name in solutions(nb))} | {visible} + {hidden} |")
+    return "\n".join(lines)
+
+
 def cover(paper: Paper) -> bytes:
     """The figure tagged 'cover'. Raises ValueError unless there is exactly one."""
     found = [png for cell, png, _ in notebook.figures(notebook.read(paper.path))
@@ -180,7 +193,10 @@ def generate() -> dict[Path, bytes]:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     readme = notebook.replace_block(readme, "table", readme_table())
     readme = notebook.replace_block(readme, "tracks", readme_tracks())
-    files = {ROOT / "PROGRESS.md": progress_page(), ROOT / "README.md": readme,
+    teachers = ROOT / "classroom" / "README.md"
+    files = {teachers: notebook.replace_block(teachers.read_text(encoding="utf-8"), "assignments",
+                                              assignments_table()),
+             ROOT / "PROGRESS.md": progress_page(), ROOT / "README.md": readme,
              ROOT / "IMPLEMENTATION_TRACKS.md": tracks_page()}
     out = {path: text.encode() for path, text in files.items()}
     for paper in present():
