@@ -18,7 +18,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab test unit notebooks-test lint text build practice assignments grade \
-	classroom-test render progress sweep reference benchmark lock clean
+	classroom-test render progress sweep reference benchmark site site-serve site-test lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 18
@@ -81,6 +81,15 @@ reference:  ## golden vectors anew (REFERENCE_PYTHON: a Python with tools/refere
 benchmark:  ## the convolution's time against PyTorch's (with the same REFERENCE_PYTHON)
 	$(REFERENCE_PYTHON) -m tools.benchmark
 
+site: $(READY)  ## the site, from the stored notebooks, into site/_build/html
+	$(BIN)/python site/build.py
+
+site-serve: $(READY)  ## the same, then show it: make site-serve (PORT=8000)
+	$(BIN)/python site/build.py --serve --port $(or $(PORT),8000)
+
+site-test: $(READY)  ## the site's own tests: its sources, and its pages in Chromium if it is there
+	$(BIN)/python -m pytest tests/test_site.py tests/test_browser.py -n $(JOBS) --dist loadscope -rs
+
 lock: $(READY)  ## pin requirements.txt anew from pyproject.toml
 	$(PYTHON) -m venv --clear .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
@@ -88,5 +97,5 @@ lock: $(READY)  ## pin requirements.txt anew from pyproject.toml
 		--no-header --no-emit-index-url --annotation-style line --quiet --output-file requirements.txt
 	rm -rf .venv-lock
 
-clean:  ## remove .venv and caches; notebooks and scratch texts stay
-	rm -rf $(VENV) .pytest_cache .ruff_cache
+clean:  ## remove .venv, the built site and caches; notebooks and scratch texts stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache site/_build site/_generated
