@@ -45,7 +45,7 @@ def problems(nb) -> list[str]:
             text = output.get("text", "") if output.output_type == "stream" else ""
             if "[output cut" in text:
                 found.append(f"a cell printed too much: {cell.source.strip()[:40]!r}")
-            if output.output_type != "error":
+            if output.output_type != "error" or output.ename == "KeyboardInterrupt":   # of the time limit
                 continue
             what = plain(f"{output.ename}: {output.evalue}")[:200]
             if "Timeout" in output.ename:

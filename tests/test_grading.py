@@ -319,7 +319,7 @@ def test_submissions_that_misbehave_do_not_stop_the_others(course, tmp_path, cap
     said = {name: row["remarks"] for name, row in rows.items()}
     assert said["good"] == said["own_cell"] == ""
     assert "hidden-attention_backward: over the time limit" in said["loops"]
-    assert "hidden-attention_backward: attention_backward: raised _ArrayMemoryError" in said["hungry"]
+    assert "hidden-attention_backward: attention_backward: raised MemoryError" in said["hungry"]
     assert "cell of attention_backward: SyntaxError" in said["syntax"]
     assert "has it been renamed?" in said["renamed"] and "has it been renamed?" in said["syntax"]
     assert said["deleted"].count("was deleted: restored") == said["edited"].count("was changed: restored") > 5
