@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 
 from classroom.course import COURSE, at
-from classroom.mark import POINTS_HIDDEN, metadata, points, solutions
+from classroom.mark import POINTS_HIDDEN, marks_of, metadata, points, solutions
 from tools import notebook
 from tools.catalogue import Paper, present, select
 
@@ -37,10 +37,6 @@ END = """\
 The assignment ends here. Training, experiments and what came of them are in the
 course's notebook `{name}.ipynb`; what you wrote runs there too.
 """
-
-
-def marks_of(cell) -> dict:
-    return cell.metadata.get("nbgrader", {})
 
 
 def assignment(paper: Paper, full: bool = False):

@@ -26,6 +26,11 @@ def metadata(grade_id: str, points: int | None = None) -> dict:
     return marks | {"points": points} if graded else marks
 
 
+def marks_of(cell) -> dict:
+    """nbgrader's metadata of a cell; empty if it does not count."""
+    return cell.metadata.get("nbgrader", {})
+
+
 def defined(source: str) -> list[str]:
     """Functions that a cell defines at its top level."""
     return [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
@@ -105,7 +110,7 @@ def solutions(nb) -> list[str]:
 
 def points(nb) -> tuple[int, int]:
     """Points of an assignment: for the checks that students see, and for the hidden ones."""
-    visible = sum(cell.metadata.get("nbgrader", {}).get("points", 0) for cell in notebook.code_cells(nb))
+    visible = sum(marks_of(cell).get("points", 0) for cell in notebook.code_cells(nb))
     return visible, POINTS_HIDDEN * len(solutions(nb))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 
-from classroom.mark import defined
+from classroom.mark import defined, marks_of
 from tools import notebook
 
 LARGEST = 200 * 2**20                                     # bytes of a file that is read at all
@@ -72,11 +72,6 @@ def own_definitions(source: str, known: set[str]) -> str:
     return "\n\n".join(ast.get_source_segment(source, node) for node in new)
 
 
-def marked(cell) -> str | None:
-    """The grade_id of a cell that counts."""
-    return cell.metadata.get("nbgrader", {}).get("grade_id")
-
-
 def match(nb, theirs: list[Cell]) -> dict[int, int]:
     """Position of a code cell of the release -> position of their version of it, where there is one.
 
@@ -87,7 +82,7 @@ def match(nb, theirs: list[Cell]) -> dict[int, int]:
     for i, cell in enumerate(nb.cells):
         if cell.cell_type != "code":
             continue
-        names, grade_id = cell.metadata.get("solutions", []), marked(cell)
+        names, grade_id = cell.metadata.get("solutions", []), marks_of(cell).get("grade_id")
         if grade_id:
             same = [j for j, c in enumerate(theirs) if c.grade_id == grade_id]
         else:
@@ -104,7 +99,7 @@ def remarks(nb, theirs: list[Cell], matched: dict[int, int]) -> list[str]:
     """What was not as it was handed out, among the cells that count."""
     found = []
     for i, cell in enumerate(nb.cells):
-        names, grade_id = cell.metadata.get("solutions"), marked(cell)
+        names, grade_id = cell.metadata.get("solutions"), marks_of(cell).get("grade_id")
         if names and i not in matched:
             found.append(f"the cell of {', '.join(names)} is missing: left as it was handed out")
         elif not names and grade_id and i not in matched:

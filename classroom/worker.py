@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from classroom.course import at
+from classroom.mark import marks_of
 from classroom.restore import restore
 from tools import notebook
 from tools.catalogue import ROOT
@@ -40,7 +41,7 @@ def problems(nb) -> list[str]:
     """What happened while the graded copy ran: one line for each check that failed, and each limit hit."""
     found = []
     for cell in notebook.code_cells(nb):
-        marks = cell.metadata.get("nbgrader", {})
+        marks = marks_of(cell)
         for output in cell.outputs:
             text = output.get("text", "") if output.output_type == "stream" else ""
             if "[output cut" in text:

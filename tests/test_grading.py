@@ -18,7 +18,7 @@ from classroom import grade as grading
 from classroom.assignments import assignment, release
 from classroom.check import definitions, verdict
 from classroom.grade import identity, refusals, safe, submissions
-from classroom.mark import POINTS_HIDDEN, checking_cells, points, solutions
+from classroom.mark import POINTS_HIDDEN, checking_cells, marks_of, points, solutions
 from classroom.restore import Unreadable
 from tests.mutation import mutants
 from tests.support import function_node
@@ -53,7 +53,7 @@ def solved(root, paper=PAPER):
 
 
 def grade_id(cell) -> str:
-    return cell.metadata.get("nbgrader", {}).get("grade_id", "")
+    return marks_of(cell).get("grade_id", "")
 
 
 def cell_of(nb, text):

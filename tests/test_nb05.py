@@ -90,11 +90,6 @@ CHECKS = {f"{name}_backward": globals()[f"check_{name}_backward"]
           for name in ("moments", "noisy", "misfit", "prior", "plain", "fit")}
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-def test_values_and_gradients_against_pytorch(check):
-    check(N)
-
-
 @pytest.mark.parametrize("size", SIZES)
 def test_the_whole_message(size):
     case = CASES[f"message_{size}"]

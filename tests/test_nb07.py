@@ -102,11 +102,6 @@ CHECKS = {f"{name}_backward": globals()[f"check_{name}_backward"]
           for name in ("conv", "pool", "lrn", "unit", "dropout", "loss", "net")}
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-def test_values_and_gradients_against_pytorch(check):
-    check(N)
-
-
 @pytest.mark.parametrize("name", NETS)
 def test_loss_and_gradients_of_the_whole_network(name):
     case = CASES[name]

@@ -171,11 +171,6 @@ CHECKS = {f"{name}_backward": globals()[f"check_{name}_backward"] for name in (
     "pointer", "encode", "sorter", "loss", "star")}
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-def test_values_and_gradients_against_pytorch(check):
-    check(N)
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_loss_and_gradients_of_whole_sorters(name):
     case = CASES[name]

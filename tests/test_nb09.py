@@ -82,11 +82,6 @@ CHECKS = {f"{name}_backward": globals()[f"check_{name}_backward"]
           for name in ("dense", "norm", "slice", "loss")}
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-def test_values_and_gradients_against_pytorch(check):
-    check(N)
-
-
 # --- the pipeline against PyTorch ------------------------------------------------------------------
 
 MODELS = [(f"model_{kind}", kind, False, None) for kind in ("tanh", "relu", "linear")] + \

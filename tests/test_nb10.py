@@ -107,11 +107,6 @@ CHECKS = {f"{name}_backward": globals()[f"check_{name}_backward"]
           for name in ("batch_norm", "unit", "relu", "gap", "block", "loss", "resnet", "conv")}
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-def test_values_and_gradients_against_pytorch(check):
-    check(N)
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_whole_network(name):
     kind, case = NETWORKS[name][0], CASES[f"net_{name}"]

@@ -98,11 +98,6 @@ CHECKS = {"conv_backward": check_conv_backward, "pool_backward": check_pool_back
           "net_backward": check_nets}
 
 
-@pytest.mark.parametrize("name", CHECKS)
-def test_values_and_gradients_against_pytorch(name):
-    CHECKS[name](N)
-
-
 # --- dilated convolution ---------------------------------------------------------------------------
 
 @pytest.mark.parametrize("dilation", [1, 2, 4])

@@ -133,11 +133,6 @@ CHECKS = {f"{name}_backward": globals()[f"check_{name}_backward"]
 CHECKS |= {"look_backward": check_set2set_backward, "rounds_backward": check_mpnn_backward}
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-def test_values_and_gradients_against_pytorch(check):
-    check(N)
-
-
 @pytest.mark.parametrize("name", NETS)
 def test_loss_and_gradients_of_whole_networks(name):
     case = CASES[f"net_{name}"]

@@ -118,10 +118,8 @@ CHECKS = {"gru_step_backward": check_gru, "gru_weights": check_model, "attend_ba
 CHECKS |= dict.fromkeys(("loss_backward", "encode_backward", "look_back", "decode_backward"), check_model)
 
 
-@pytest.mark.parametrize("check", [check_gru, check_attention, check_readout, check_embedding,
-                                   check_start, check_model])
-def test_values_and_gradients_against_pytorch(check):
-    check(N)
+def test_embedding_against_pytorch():
+    check_embedding(N)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -87,11 +87,6 @@ CHECKS = {"batch_norm_backward": check_batch_norm_backward, "chain_backward": ch
           "cross_entropy_backward": check_cross_entropy_backward}
 
 
-@pytest.mark.parametrize("name", CHECKS)
-def test_values_and_gradients_against_pytorch(name):
-    CHECKS[name](N)
-
-
 # --- layers, shortcuts, units ----------------------------------------------------------------------
 
 def test_batch_norm_with_statistics_of_the_training_points():

@@ -84,11 +84,6 @@ CHECKS = {f"{name}_backward": globals()[f"check_{name}_backward"]
           for name in ("pairs", "mlp", "rn", "flat", "loss")}
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-def test_values_and_gradients_against_pytorch(check):
-    check(N)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_loss_and_gradients_of_the_whole_model(kind):
     case = CASES[kind]

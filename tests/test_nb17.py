@@ -138,11 +138,6 @@ CHECKS = {f"{name}_backward": globals()[f"check_{name}_backward"] for name in (
     "net", "reparam", "gauss_kl", "bce", "pixels", "vae", "flow", "prior", "flow_kl")}
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-def test_values_and_gradients_against_pytorch(check):
-    check(N)
-
-
 # --- the model -------------------------------------------------------------------------------------
 
 def model(kind, dtype=np.float64, seed=0):

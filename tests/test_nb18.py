@@ -129,11 +129,6 @@ CHECKS = {
 }
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-def test_values_and_gradients_against_pytorch(check):
-    check(N)
-
-
 # --- gradients, by differences ---------------------------------------------------------------------
 
 def random_model(seed=0, dtype=np.float64, **options):

@@ -122,11 +122,6 @@ CHECKS = {f"{name}_backward": globals()[f"check_{name}_backward"] for name in (
     "cell", "ntm", "lstm", "loss")}
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-def test_values_and_gradients_against_pytorch(check):
-    check(N)
-
-
 def test_loss_and_gradients_of_the_whole_model():
     case = CASES["ntm"]
     pair = N.machine((case["w_0"], case["M_0"]))

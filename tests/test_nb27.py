@@ -81,11 +81,6 @@ CHECKS = {f"{name}_backward": globals()[f"check_{name}_backward"]
           for name in ("mlp", "embed", "window", "rnn", "heads", "loss")}
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-def test_values_and_gradients_against_pytorch(check):
-    check(N)
-
-
 @pytest.mark.parametrize("trunk", TRUNKS)
 @pytest.mark.parametrize("how", ["heads_at_once", "heads_in_turn"])
 def test_losses_and_gradients_of_the_whole_model(trunk, how):

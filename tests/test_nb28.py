@@ -69,11 +69,6 @@ CHECKS = {f"{name}_backward": globals()[f"check_{name}_backward"]
           for name in ("pool", "tower", "rnn", "in_batch_loss")}
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-def test_values_and_gradients_against_pytorch(check):
-    check(N)
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_loss_and_gradients_of_the_whole_model(name):
     case = CASES[name]

@@ -85,11 +85,6 @@ CHECKS = {f"{name}_backward": globals()[f"check_{name}_backward"]
           for name in ("bag", "retrieve", "contrastive", "marginal", "generator", "rag")}
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-def test_values_and_gradients_against_pytorch(check):
-    check(N)
-
-
 # --- a small world ---------------------------------------------------------------------------------
 
 def small(seed=0, closed=False, dtype=np.float64, H=12):
