@@ -18,7 +18,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab test unit notebooks-test lint text build practice assignments grade \
-	classroom-test render progress sweep reference benchmark site site-serve site-test lock clean
+	classroom-test render progress sweep reference bench mutants portability site site-serve site-test lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 18
@@ -71,15 +71,21 @@ render: $(READY)  ## execute notebooks in place: make render, make render NB=13
 progress: $(READY)  ## PROGRESS.md, README's table, IMPLEMENTATION_TRACKS.md, covers, headers
 	$(BIN)/python -m tools.progress
 
-sweep: $(READY)  ## do the claims hold under other seeds: make sweep SEEDS=0-4 NB=02
+sweep: $(READY)  ## do the claims hold under other seeds: make sweep SEEDS=0-4 NB=02 (DASK_SCHEDULER=...)
 	$(BIN)/python -m tools.sweep --seeds $(SEEDS) --jobs $(JOBS) --notebooks $(NB)
 
 REFERENCE_PYTHON ?= $(PYTHON)
 reference:  ## golden vectors anew (REFERENCE_PYTHON: a Python with tools/reference-requirements.txt)
 	$(REFERENCE_PYTHON) -m tools.reference $(NB)
 
-benchmark:  ## the convolution's time against PyTorch's (with the same REFERENCE_PYTHON)
-	$(REFERENCE_PYTHON) -m tools.benchmark
+bench:  ## training steps against PyTorch's (with the same REFERENCE_PYTHON): make bench NB=13
+	$(REFERENCE_PYTHON) -m tools.benchmark $(NB)
+
+mutants: $(READY)  ## how many small changes of the backward functions the tests notice
+	$(BIN)/python -m tools.mutants --jobs $(JOBS) $(NB)
+
+portability: $(READY)  ## the cheapest notebooks of each track with other processors' BLAS kernels
+	$(BIN)/python -m tools.portability --jobs $(JOBS)
 
 site: $(READY)  ## the site, from the stored notebooks, into site/_build/html
 	$(BIN)/python site/build.py

@@ -127,7 +127,7 @@ def note_on(paper: Paper) -> str:
     """What a reader should know before running this notebook in a browser."""
     if re.search(r"import threading|from threading|ThreadPoolExecutor|from concurrent",
                  "\n".join(notebook.sources(paper.path))):
-        return "It starts threads, which a browser does not have: those cells need Python on a computer."
+        return "A browser has no threads: there its stages take turns, and the notebook says so."
     return ""
 
 

@@ -2,7 +2,9 @@
 
 import math
 import threading
+import time
 from itertools import combinations, product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -188,12 +190,38 @@ class Broken(Exception):
     pass
 
 
+def browser():
+    """The notebook's functions as in a browser: no threads, no clock of a thread."""
+    class Nothing:
+        def __getattr__(self, name):
+            raise RuntimeError(f"can't use {name}: no threads here")
+
+    space = classroom(9)
+    space |= {"THREADS": False, "threading": SimpleNamespace(Thread=lambda **options: Nothing()),
+              "time": SimpleNamespace(perf_counter=time.perf_counter)}
+    return SimpleNamespace(**space)
+
+
+@pytest.mark.parametrize("K, M", [(1, 1), (2, 3), (4, 6), (4, 1)])
+def test_without_threads_the_stages_take_turns_and_agree_bit_by_bit(K, M):
+    layers, B = network(), browser()
+    P, x, t = task(layers)
+    loss, G, log = N.pipeline_step(N.cut(layers, P, K), x, t, M)
+    turns = B.pipeline_step(B.cut(network(B), P, K), x, t, M)
+    assert turns[0] == loss and all(np.array_equal(turns[1][k], g) for k, g in G.items())
+    assert sorted(e[:3] for e in turns[2]) == sorted(e[:3] for e in log)
+    assert N.disorder(turns[2]) == 0 and N.together(turns[2]) == 0
+    apart, at_once = (S.data_parallel_step([P] * 2, network(S), x, t) for S in (B, N))
+    assert apart[0] == at_once[0] and np.array_equal(apart[1][0], at_once[1][0])
+
+
+@pytest.mark.parametrize("space", [N, browser()], ids=["threads", "turns"])
 @pytest.mark.parametrize("k, method, m", list(product(range(4), ("forward", "rebuild", "backward"),
                                                       (0, 2, 5))))
-def test_an_error_in_any_stage_reaches_the_caller_and_nobody_waits(k, method, m):
-    layers = network()
+def test_an_error_in_any_stage_reaches_the_caller_and_nobody_waits(k, method, m, space):
+    layers = network(space)
     P, x, t = task(layers)
-    stages = N.cut(layers, P, 4)
+    stages = space.cut(layers, P, 4)
     good = getattr(stages[k], method)
 
     def bad(which, *args):
@@ -205,7 +233,7 @@ def test_an_error_in_any_stage_reaches_the_caller_and_nobody_waits(k, method, m)
 
     def call():
         try:
-            N.pipeline_step(stages, x, t, 6)
+            space.pipeline_step(stages, x, t, 6)
         except Exception as error:
             raised.append(error)
     caller = threading.Thread(target=call, daemon=True)
@@ -215,7 +243,7 @@ def test_an_error_in_any_stage_reaches_the_caller_and_nobody_waits(k, method, m)
     assert [type(error) for error in raised] == [Broken] and str(raised[0]) == f"stage {k}"
     assert threading.active_count() == before
     setattr(stages[k], method, good)
-    assert N.pipeline_step(stages, x, t, 6)[0] == N.pipeline_step(N.cut(layers, P, 4), x, t, 6)[0]
+    assert space.pipeline_step(stages, x, t, 6)[0] == space.pipeline_step(space.cut(layers, P, 4), x, t, 6)[0]
 
 
 def test_failures():

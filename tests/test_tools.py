@@ -2,13 +2,16 @@
 
 import argparse
 import ast
+import json
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 
-from tests.mutation import mutants
-from tools import build, notebook, progress, reference, sweep, text
-from tools.catalogue import load, present, select
+from tests import mutation
+from tools import build, mutants, notebook, portability, progress, reference, sweep, text
+from tools.catalogue import ROOT, load, present, select
 
 
 def make(*sources, tag=None):
@@ -171,7 +174,7 @@ def test_check_mode_writes_nothing(tmp_path, monkeypatch, capsys):
 
 def test_mutants_of_a_small_function():
     tree = ast.parse("def f(x, W):\n    '''-x'''\n    y = x[i + 1] @ W.T - 2 * x\n    return y").body[0]
-    found = [what for what, _ in mutants(tree)]
+    found = [what for what, _ in mutation.mutants(tree)]
     assert found == ["keep only the left term: x[i + 1] @ W.T - 2 * x",
                      "keep only the right term: x[i + 1] @ W.T - 2 * x",
                      "flip the sign: x[i + 1] @ W.T - 2 * x", "drop the transpose: W.T",
@@ -182,3 +185,75 @@ def test_mutants_of_a_small_function():
                                              (4.7e-14, 2, "5e-14"), (-0.004, 2, "-4e-03")])
 def test_numbers_are_never_shown_as_all_zeros(x, digits, text):
     assert notebook.shown(x, digits) == text
+
+
+# --- what is run on other machines, counted and timed ------------------------------------------------
+
+@pytest.fixture
+def one_notebook(tmp_path, monkeypatch):
+    """A notebook of two cells whose only claim holds for seeds from 1 on."""
+    paper = paper_at(tmp_path, monkeypatch)
+    nb = make("import numpy", "SEED = 0", tag="parameters")
+    nb.cells.append(nbformat.v4.new_code_cell(ROWS.format(notebook.SCOREBOARD_MIME)))
+    notebook.write(nb, paper.path)
+    return paper
+
+
+def test_sweep_on_a_dask_cluster(one_notebook):
+    from distributed import LocalCluster
+
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
+    with cluster, sweep.workers(1, cluster.scheduler_address) as pool:
+        results = sweep.run_all(pool, [one_notebook], [0, 3])
+    assert {seed: sweep.holds(r) for seed, r in results[one_notebook].items()} == {0: False, 3: True}
+    shown = sweep.short_table(results)
+    assert "1 of 2" in shown and one_notebook.name[:40] in shown
+
+
+def test_sweep_names_a_scheduler_that_does_not_answer():
+    with pytest.raises(SystemExit, match="127.0.0.1:9.*no scheduler answers"):
+        sweep.workers(1, "127.0.0.1:9").__enter__()
+
+
+def test_mutants_are_counted_and_survivors_need_a_reason(tmp_path, monkeypatch, capsys):
+    paper = load()[0][2]
+    monkeypatch.setattr(mutants, "RESULTS", tmp_path / "mutants.json")
+    monkeypatch.setattr(mutants, "survey", lambda number, name: (10, {"flip the sign: a + b": ""}))
+    monkeypatch.setattr(mutants, "ProcessPoolExecutor", lambda jobs: nullcontext(SimpleNamespace(
+        map=lambda f, *columns, chunksize: list(map(f, *columns)))))
+    assert mutants.main(["02"]) == 1
+    assert "NO REASON GIVEN" in capsys.readouterr().out
+    monkeypatch.setattr(progress, "MUTANTS", tmp_path / "mutants.json")
+    functions = progress.mutants_row(paper)["functions"]
+    assert progress.mutants_noticed(paper) == f"{9 * functions} of {10 * functions}"
+    monkeypatch.setattr(mutants, "survey", lambda number, name: (100, {}))
+    assert mutants.main(["02"]) == 0
+
+
+def test_a_survivor_is_found_and_named():
+    tried, missed = mutants.survey(2, next(iter(mutants.module(load()[0][2]).CHECKS)))
+    assert tried >= 2 and missed == {}
+
+
+def test_over_budget_is_said(monkeypatch):
+    monkeypatch.setattr(progress, "BUDGET", {"cpu_seconds": 1, "peak_mib": 1024})
+    monkeypatch.setattr(progress, "TOTAL_CPU", 60)
+    found = progress.over_budget()
+    assert len(found) == len(present()) + 1
+    assert found[0].startswith(present()[0].name) and "at most 1 wanted" in found[0]
+    assert f"- Over budget: {found[-1]}." in progress.budget_section()
+
+
+def test_cheapest_notebooks_of_each_track():
+    numbers = portability.cheapest(1)
+    papers, tracks = load()
+    assert {papers[n].track for n in numbers} == tracks.keys() and len(numbers) == len(tracks)
+    assert all({k.split("_")[0] for k in v} <= {"OPENBLAS", "NPY"} for v in portability.settings().values())
+
+
+def test_every_trained_notebook_has_a_benchmark_and_a_result():
+    there = {int(path.stem[2:]) for path in (ROOT / "tools" / "benchmarks").glob("nb*.py")}
+    assert there == {p.number for p in present() if p.gradients}
+    rows = json.loads((ROOT / "data" / "benchmark.json").read_text(encoding="utf-8"))["steps"]
+    assert {int(number) for number in rows} == there
+    assert max(row["difference"] for row in rows.values()) <= 2e-3

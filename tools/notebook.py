@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import tempfile
+import time
 from pathlib import Path
 
 from tools.catalogue import ROOT, Paper, load
@@ -99,9 +100,9 @@ def fill_idioms(nb) -> None:
 
 
 def fingerprint(nb) -> str:
-    """Hash of the code as Python sees it: comments, layout and the value of SEED do not count."""
+    """Hash of the code as Python sees it: comments, layout, the value of SEED and the style do not count."""
     trees = [ast.dump(ast.parse(cell.source)) for cell in code_cells(nb)
-             if "parameters" not in tags(cell)]
+             if not {"parameters", "idiom-style"} & set(tags(cell))]
     return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:16]
 
 
@@ -154,8 +155,8 @@ def code_lines(nb) -> int:
 def execute(nb, label: str, *, keep_going: bool = False, quiet: bool = False) -> dict:
     """Run all cells in a fresh kernel in an empty folder; outputs go into nb.
 
-    Returns cpu_seconds and peak_mib of the kernel, and the Python and NumPy versions. Raises
-    NotebookFailed at the first failing cell, unless keep_going.
+    Returns cpu_seconds and peak_mib of the kernel, wall_seconds from its start to its end, and the
+    Python and NumPy versions. Raises NotebookFailed at the first failing cell, unless keep_going.
     """
     import nbformat
     from nbclient import NotebookClient
@@ -167,6 +168,7 @@ def execute(nb, label: str, *, keep_going: bool = False, quiet: bool = False) ->
         cell.metadata.pop("execution", None)
     nb.metadata["kernelspec"] = KERNELSPEC
     nb.cells.append(nbformat.v4.new_code_cell(MEASURE))
+    start = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory() as folder, \
                 tqdm(total=len(nb.cells) - 1, desc=label, unit="cell", disable=quiet) as bar:
@@ -186,7 +188,7 @@ def execute(nb, label: str, *, keep_going: bool = False, quiet: bool = False) ->
     finally:
         nb.cells.pop()
     nb.metadata["language_info"] = {"name": "python"}
-    return json.loads(printed)
+    return json.loads(printed) | {"wall_seconds": round(time.perf_counter() - start, 1)}
 
 
 def complaints(nb) -> list[str]:

@@ -9,6 +9,7 @@ With --check nothing is written; exit code 1 names the files that are out of dat
 import base64
 import copy
 import json
+import statistics
 import sys
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from tools import notebook, sweep
 from tools.catalogue import ROOT, Paper, load, present
 
 COVERS = ROOT / "site" / "covers"
+BENCHMARK, MUTANTS = ROOT / "data" / "benchmark.json", ROOT / "data" / "mutants.json"
+BUDGET = {"cpu_seconds": 90, "peak_mib": 1024}  # of one notebook
+TOTAL_CPU = 25 * 60                              # seconds, all thirty
 
 
 def cell_text(text: str) -> str:
@@ -45,19 +49,106 @@ def summary_row(paper: Paper) -> str:
     worst = f"{max(errors.values()):.0e}" if errors else "no gradient"
     good, total = verdicts(paper)
     return (f"| [{paper.number:02d} {cell_text(paper.title)}](#{paper.name}) | {good} of {total} | "
-            f"{seeds_held(paper)} | {worst} | {cost['cpu_seconds']:.0f} | {cost['peak_mib']} | "
-            f"{len(notebook.figures(nb))} |")
+            f"{seeds_held(paper)} | {worst} | {mutants_noticed(paper)} | {cost['cpu_seconds']:.0f} | "
+            f"{cost.get('wall_seconds', 0):.0f} | {cost['peak_mib']} | {len(notebook.figures(nb))} |")
+
+
+def mutants_row(paper: Paper) -> dict | None:
+    """Counts of tools/mutants.py, or None if there are none or the notebook's code has changed since."""
+    rows = json.loads(MUTANTS.read_text(encoding="utf-8")) if MUTANTS.exists() else {}
+    row = rows.get(f"{paper.number:02d}")
+    fresh = row and row["fingerprint"] == notebook.fingerprint(notebook.read(paper.path))
+    return row if fresh else None
+
+
+def mutants_noticed(paper: Paper) -> str:
+    """'118 of 118' small changes of the backward functions that the tests notice."""
+    if not paper.gradients:
+        return "none made"
+    row = mutants_row(paper)
+    return f"{row['mutants'] - len(row['survivors'])} of {row['mutants']}" if row else "not counted"
+
+
+def over_budget() -> list[str]:
+    """What costs more than it may, in words."""
+    costs = {paper.name: notebook.read(paper.path).metadata["thirty_papers"] for paper in present()}
+    found = [f"{name}: {cost[key]} {key}, at most {most} wanted" for name, cost in costs.items()
+             for key, most in BUDGET.items() if cost[key] > most]
+    total = sum(cost["cpu_seconds"] for cost in costs.values())
+    return found + ([f"all notebooks: {total:.0f} CPU-seconds, at most {TOTAL_CPU} wanted"]
+                    if total > TOTAL_CPU else [])
+
+
+def budget_section() -> str:
+    """Totals, and what is over budget."""
+    costs = [notebook.read(paper.path).metadata["thirty_papers"] for paper in present()]
+    cpu, wall = (sum(cost[key] for cost in costs) / 60 for key in ("cpu_seconds", "wall_seconds"))
+    over = over_budget()
+    lines = ["## Budget", "",
+             f"A notebook may take {BUDGET['cpu_seconds']} CPU-seconds and {BUDGET['peak_mib']} MiB, all "
+             f"together {TOTAL_CPU // 60} CPU-minutes. In the stored runs the {len(costs)} take {cpu:.1f} "
+             f"CPU-minutes, one after the other {wall:.1f} minutes by the clock (start of the kernel and "
+             f"imports included); the largest holds {max(cost['peak_mib'] for cost in costs)} MiB.",
+             "", *([f"- Over budget: {line}." for line in over] or ["Nothing is over budget."]), ""]
+    return "\n".join(lines)
+
+
+def mutants_section() -> str:
+    """Share of mutants noticed, and why the others are not."""
+    rows = {paper: row for paper in present() if paper.gradients and (row := mutants_row(paper))}
+    total = sum(row["mutants"] for row in rows.values())
+    missed = [(paper, *item) for paper, row in rows.items() for item in row["survivors"].items()]
+    if not total:
+        return ""
+    lines = ["## Are the checkers checked?", "",
+             "`make mutants` changes one thing at a time in each backward function (a term, a factor, a "
+             "transpose or a statement dropped, a sign flipped, an accumulation turned into an assignment) "
+             "and runs that function's check against the golden vectors. "
+             f"Of {total:,} changes in {sum(row['functions'] for row in rows.values())} functions of "
+             f"{len(rows)} notebooks, {total - len(missed):,} are noticed "
+             f"({100 * (1 - len(missed) / total):.1f} %)."
+             + (" The others, and why:" if missed else ""), ""]
+    lines += [f"- {paper.number:02d}, `{what}`: {reason}." for paper, what, reason in missed]
+    return "\n".join(lines + [""] * bool(missed))
+
+
+def benchmark_section() -> str:
+    """Training steps against PyTorch eager."""
+    if not BENCHMARK.exists():
+        return ""
+    stored = json.loads(BENCHMARK.read_text(encoding="utf-8"))
+    rows = stored["steps"]
+    ratios = [row["ratio"] for row in rows.values()]
+    lines = ["## Speed of a training step", "",
+             f"**Geometric mean of {len(rows)} ratios, ours / PyTorch eager: "
+             f"{statistics.geometric_mean(ratios):.2f}** (largest {max(ratios):.2f}). One step is loss, "
+             "gradients, clipping and update at the notebook's own sizes, against the same model written in "
+             f"the ordinary way in PyTorch {stored['torch']}, float32, one thread ({stored['processor']}, "
+             f"NumPy {stored['numpy']}). Before timing, the losses of the first five steps agree to "
+             f"{max(row['difference'] for row in rows.values()):.0e} or better. Rounds alternate; the ratio "
+             "is the median over rounds. MiB: growth of the process during three steps. These models are "
+             "small, and much of PyTorch's time is a price for each operation, however small: the table says "
+             "nothing about large models (`make bench`).", "",
+             "| notebook | step | ms | PyTorch ms | ratio | MiB | PyTorch MiB |",
+             "|---|---|---|---|---|---|---|"]
+    papers = load()[0]
+    for number, row in rows.items():
+        lines.append(f"| [{number}](#{papers[int(number)].name}) | {cell_text(row['what'])} | "
+                     f"{row['ours_ms']:.2f} | {row['pytorchs_ms']:.2f} | {row['ratio']:.2f} | "
+                     f"{row.get('ours_mib', '')} | {row.get('pytorchs_mib', '')} |")
+    return "\n".join([*lines, ""])
 
 
 def spread(stored: dict | None, claim: str, digits: int) -> str:
-    """'min to max' of a claim's number over the swept seeds."""
+    """'mean (min to max)' of a claim's number over the swept seeds."""
     if stored is None:
         return "not swept"
     values = [row["ours"] for run in stored["seeds"].values() for row in run["rows"]
               if row["claim"] == claim]
     if not values:
         return "none"
-    return f"{notebook.shown(min(values), digits)} to {notebook.shown(max(values), digits)}"
+    mean, low, high = (notebook.shown(f(values), digits) for f in (statistics.mean, min, max))
+    return f"{mean} ({low} to {high})"
 
 
 def claims_section(paper: Paper) -> str:
@@ -65,7 +156,7 @@ def claims_section(paper: Paper) -> str:
     found, cost = notebook.record(nb), nb.metadata["thirty_papers"]
     lines = [f'<a id="{paper.name}"></a>', "",
              f"## {paper.number:02d} [{paper.title}](notebooks/{paper.name}.ipynb)", "",
-             "| claim | in the paper | paper | ours | over seeds | wanted | verdict |",
+             "| claim | in the paper | paper | ours | over seeds: mean (range) | wanted | verdict |",
              "|---|---|---|---|---|---|---|"]
     for row in (found or {"rows": []})["rows"]:
         lines.append(f"| {cell_text(row['claim'])} | {cell_text(row['place'])} | "
@@ -74,7 +165,8 @@ def claims_section(paper: Paper) -> str:
                      f"{row['op']} {row['threshold']:g} | {row['verdict']} |")
     gradients = ", ".join(f"`{k}` {e:.0e}" for k, e in (found or {}).get("gradient_errors", {}).items())
     lines += ["", f"Worst relative error of the gradients: {gradients}." if gradients else "",
-              f"Stored run: {cost['cpu_seconds']} CPU-seconds, {cost['peak_mib']} MiB at the peak, "
+              f"Stored run: {cost['cpu_seconds']} CPU-seconds, {cost['wall_seconds']} seconds by the clock, "
+              f"{cost['peak_mib']} MiB at the peak, "
               f"Python {cost['python']}, NumPy {cost['numpy']}.", ""]
     return "\n".join(lines)
 
@@ -89,12 +181,14 @@ Generated by `make progress` from the executed notebooks and the seed sweep; not
 
 {len(papers)} of {len(load()[0])} notebooks, {total} claims measured: {good} reproduced at this scale,
 {total - good} not reproduced. A claim that did not reproduce has its row and its paragraph like any
-other. "Seeds" counts the seeds under which every verdict of the notebook is as stated.
+other. "Seeds" counts the seeds under which every verdict of the notebook is as stated; "mutants" the small
+changes of backward functions that the tests notice; "clock" is the time of the stored run by the clock.
 
-| notebook | reproduced | seeds | gradient error | CPU-s | MiB | figures |
-|---|---|---|---|---|---|---|
+| notebook | reproduced | seeds | gradient error | mutants | CPU-s | clock | MiB | figures |
+|---|---|---|---|---|---|---|---|---|
 """
-    return head + "\n".join(map(summary_row, papers)) + "\n\n" + "\n".join(map(claims_section, papers))
+    parts = [budget_section(), mutants_section(), benchmark_section(), *map(claims_section, papers)]
+    return head + "\n".join(map(summary_row, papers)) + "\n\n" + "\n".join(part for part in parts if part)
 
 
 def readme_table() -> str:
@@ -112,6 +206,25 @@ def readme_table() -> str:
             lines.append(f"| | {paper.link_from()} ({paper.year}) | {cell_text(paper.claim)} | "
                          "not written yet | |")
     return "\n".join(lines)
+
+
+def readme_numbers() -> str:
+    """What was measured, in one paragraph."""
+    papers = present()
+    counts = [verdicts(paper) for paper in papers]
+    steady = sum(seeds_held(paper) == "5 of 5" for paper in papers)
+    rows = [row for paper in papers if paper.gradients and (row := mutants_row(paper))]
+    tried = sum(row["mutants"] for row in rows)
+    noticed = tried - sum(len(row["survivors"]) for row in rows)
+    cpu = sum(notebook.read(paper.path).metadata["thirty_papers"]["cpu_seconds"] for paper in papers) / 60
+    ratios = [row["ratio"] for row in json.loads(BENCHMARK.read_text(encoding="utf-8"))["steps"].values()]
+    return (
+        f"**In numbers.** {len(papers)} notebooks measure {sum(t for _, t in counts)} claims; "
+        f"{sum(g for g, _ in counts)} are reproduced at this scale. In {steady} of the {len(papers)} every "
+        f"verdict is the same for seeds 0 to 4. Of {tried:,} small changes of backward functions the tests "
+        f"notice {noticed:,}. A training step takes {statistics.geometric_mean(ratios):.2f} times as long "
+        f"as the same model in ordinary PyTorch on one thread (geometric mean of {len(ratios)}; these are "
+        f"small models). All notebooks together take {cpu:.0f} CPU-minutes.")
 
 
 def readme_tracks() -> str:
@@ -193,6 +306,7 @@ def generate() -> dict[Path, bytes]:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     readme = notebook.replace_block(readme, "table", readme_table())
     readme = notebook.replace_block(readme, "tracks", readme_tracks())
+    readme = notebook.replace_block(readme, "numbers", readme_numbers())
     teachers = ROOT / "classroom" / "README.md"
     files = {teachers: notebook.replace_block(teachers.read_text(encoding="utf-8"), "assignments",
                                               assignments_table()),
@@ -221,6 +335,8 @@ def main(argv: list[str]) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     print(f"{len(old)} files brought up to date" if old else "everything was up to date")
+    for line in over_budget():
+        print(f"over budget: {line}", file=sys.stderr)
     return 0
 
 

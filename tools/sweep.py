@@ -5,12 +5,19 @@ python -m tools.sweep --seeds 0-4 --notebooks 02 13 --jobs 2
 Each notebook runs once per seed in a fresh kernel; a table shows every claim under every seed, and
 data/sweep/NN.json keeps the numbers for PROGRESS.md. Exit code 1 if a verdict differs from the
 stated one or a cell fails.
+
+The runs share --jobs processes of this machine. With DASK_SCHEDULER=tcp://host:8786 they go to the
+workers of that Dask scheduler instead (pip install distributed); each worker is started in a clone of
+this project, at the same commit, with the project's environment and one thread.
 """
 
 import argparse
 import json
+import os
+import statistics
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
@@ -103,6 +110,53 @@ def table(paper: Paper, results: dict[int, dict]) -> str:
     return "\n".join(lines)
 
 
+def short_table(results: dict[Paper, dict[int, dict]]) -> str:
+    """One line a notebook: seeds that hold, rows, mean and spread of CPU-seconds."""
+    lines = ["", f"{'':42s}{'seeds hold':>12s}{'rows':>6s}{'CPU-s mean':>12s}{'spread':>8s}"]
+    for paper, by_seed in results.items():
+        cpu = [r["cpu_seconds"] for r in by_seed.values() if r["cpu_seconds"] is not None]
+        good, rows = sum(map(holds, by_seed.values())), max(len(r["rows"]) for r in by_seed.values())
+        spent = f"{statistics.mean(cpu):12.1f}{max(cpu) - min(cpu):8.1f}" if cpu else f"{'?':>12s}{'?':>8s}"
+        lines.append(f"{paper.name[:40]:42s}{f'{good} of {len(by_seed)}':>12s}{rows:6d}{spent}")
+    return "\n".join(lines)
+
+
+@contextmanager
+def workers(jobs: int, scheduler: str | None):
+    """An executor: processes of this machine, or the workers of a Dask scheduler.
+
+    Raises SystemExit with the reason if a scheduler is named and cannot be used.
+    """
+    if not scheduler:
+        with ProcessPoolExecutor(jobs) as pool:
+            yield pool
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise SystemExit("DASK_SCHEDULER is set, but Dask is not here: pip install distributed") from None
+    try:
+        client = Client(scheduler, timeout="10s")
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"DASK_SCHEDULER={scheduler}: no scheduler answers there ({error})") from None
+    with client:
+        if not client.scheduler_info()["workers"]:
+            raise SystemExit(f"DASK_SCHEDULER={scheduler}: the scheduler has no workers")
+        yield client.get_executor()
+
+
+def run_all(pool: Executor, papers: list[Paper], seeds: list[int]) -> dict[Paper, dict[int, dict]]:
+    """All notebooks under all seeds, with a progress bar; {paper: {seed: result}} in the given order."""
+    results: dict[Paper, dict[int, dict]] = {paper: {} for paper in papers}
+    with tqdm(total=len(papers) * len(seeds), desc="sweep", unit="run") as bar:
+        jobs = {pool.submit(run, paper, seed): (paper, seed) for paper in papers for seed in seeds}
+        for job in as_completed(jobs):
+            paper, seed = jobs[job]
+            results[paper][seed] = job.result()
+            bar.update()
+    return results
+
+
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="tools.sweep", description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=parse_seeds, default=parse_seeds("0-4"))
@@ -111,18 +165,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--no-store", action="store_true", help="print only, keep no file")
     args = parser.parse_args(argv)
     papers = select(args.notebooks)
-    results: dict[Paper, dict[int, dict]] = {paper: {} for paper in papers}
-    with ProcessPoolExecutor(args.jobs) as pool, \
-            tqdm(total=len(papers) * len(args.seeds), desc="sweep", unit="run") as bar:
-        jobs = {pool.submit(run, paper, seed): (paper, seed) for paper in papers for seed in args.seeds}
-        for job in as_completed(jobs):
-            paper, seed = jobs[job]
-            results[paper][seed] = job.result()
-            bar.update()
+    with workers(args.jobs, os.environ.get("DASK_SCHEDULER")) as pool:
+        results = run_all(pool, papers, args.seeds)
     for paper in papers:
         print(table(paper, results[paper]))
         if not args.no_store:
             store(paper, results[paper])
+    print(short_table(results))
     return 0 if all(holds(r) for by_seed in results.values() for r in by_seed.values()) else 1
 
 
