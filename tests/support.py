@@ -19,8 +19,8 @@ REFERENCE = ROOT / "data" / "reference"
 
 
 SIMPLE = (ast.Constant, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Name, ast.Load, ast.Starred, ast.BinOp,
-          ast.operator, ast.Compare, ast.cmpop, ast.UnaryOp, ast.unaryop, ast.JoinedStr, ast.FormattedValue,
-          ast.Attribute)
+          ast.operator, ast.Compare, ast.cmpop, ast.IfExp, ast.UnaryOp, ast.unaryop, ast.JoinedStr,
+          ast.FormattedValue, ast.Attribute)
 
 
 def is_simple(node: ast.AST, known: set[str]) -> bool:

@@ -198,7 +198,7 @@ def browser():
 
     space = classroom(9)
     space |= {"THREADS": False, "threading": SimpleNamespace(Thread=lambda **options: Nothing()),
-              "time": SimpleNamespace(perf_counter=time.perf_counter)}
+              "time": SimpleNamespace(perf_counter=time.perf_counter), "CPU_TIME": time.perf_counter}
     return SimpleNamespace(**space)
 
 
