@@ -206,7 +206,7 @@ def scoreboard_page() -> str:
 {len(papers)} notebooks ask {total} questions of their papers and of themselves. {good} claims are
 reproduced at this scale, {total - good} are not; [what did not reproduce, and why](not_reproduced.md)
 has its own page. A verdict is computed from a measurement and asserted in the notebook. "Over seeds"
-is the least and the greatest value when the notebook runs with the seeds 0 to 4.
+is the mean, and in brackets the range, when the notebook runs with the seeds 0 to 4.
 
 Choose a column's title to sort by it, once more to turn the order round.
 
