@@ -58,13 +58,6 @@ def coffee_automaton(N) -> dict:
             "diffuse": lambda: N.diffuse(C[0])}
 
 
-def ctc_speech(N) -> dict:
-    scores = [N.log_softmax(rng(seed).normal(0, 1.5, (6, 4))) for seed in range(3)]
-    return {"beam_search": lambda: [N.beam_search(s, width, lm, weight, bonus) for s in scores
-                                    for width, lm, weight, bonus in ((1, None, 0, 0), (3, None, 0, 0.5),
-                                                                     (8, N.toy, 0.8, 0.5))]}
-
-
 def mdl_principle(N) -> dict:
     p = [rng(seed).dirichlet(np.ones(n)) for seed, n in ((1, 5), (2, 9), (3, 2))]
     words = N.prefix_code([1, 2, 3, 3])
@@ -103,7 +96,7 @@ def dense_passage_retrieval(N) -> dict:
 
 # Notebook -> what asks its functions.
 ASKING: dict[int, Callable[[SimpleNamespace], dict[str, Callable[[], object]]]] = {
-    1: complexity_dynamics, 9: gpipe, 11: dilated_convolutions, 19: coffee_automaton, 21: ctc_speech,
+    1: complexity_dynamics, 9: gpipe, 11: dilated_convolutions, 19: coffee_automaton,
     23: mdl_principle, 24: machine_super_intelligence, 25: kolmogorov_complexity,
     28: dense_passage_retrieval}
 
