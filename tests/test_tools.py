@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pytest
 
 from tests import mutation
@@ -257,3 +258,12 @@ def test_every_trained_notebook_has_a_benchmark_and_a_result():
     rows = json.loads((ROOT / "data" / "benchmark.json").read_text(encoding="utf-8"))["steps"]
     assert {int(number) for number in rows} == there
     assert max(row["difference"] for row in rows.values()) <= 2e-3
+
+
+def test_golden_vectors_stay_if_only_rounding_differs():
+    x = {"a": np.array([1.0, 0.0]), "n": np.array([3, 4]), "none": np.zeros((0, 2))}
+    old = reference.encode(x)
+    assert reference.agrees(old, reference.encode(x | {"a": x["a"] + 1e-13}))
+    for other in ({"a": x["a"] + 1e-9}, {"n": np.array([3, 5])}, {"a": x["a"][:1]}, {"b": x["a"]},
+                  {"a": np.array([1.0, np.nan])}, {"n": np.array([3.0, 4.0])}):
+        assert not reference.agrees(old, reference.encode(x | other))
