@@ -100,11 +100,18 @@ ROWS = ("record = {{'rows': [{{'claim': 'c', 'ours': SEED, 'op': '>=', 'threshol
         "'gradient_errors': {{}}}}\ndisplay({{'{}': record}}, raw=True)\nassert SEED >= 1")
 
 
-def test_sweep_sees_which_seeds_hold(tmp_path, monkeypatch):
+@pytest.fixture
+def one_notebook(tmp_path, monkeypatch):
+    """A notebook of two cells whose only claim holds for seeds from 1 on."""
     paper = paper_at(tmp_path, monkeypatch)
     nb = make("import numpy", "SEED = 0", tag="parameters")
     nb.cells.append(nbformat.v4.new_code_cell(ROWS.format(notebook.SCOREBOARD_MIME)))
     notebook.write(nb, paper.path)
+    return paper
+
+
+def test_sweep_sees_which_seeds_hold(one_notebook, tmp_path, monkeypatch):
+    paper, nb = one_notebook, notebook.read(one_notebook.path)
     results = {seed: sweep.run(paper, seed) for seed in (0, 2)}
     assert not sweep.holds(results[0]) and "AssertionError" in results[0]["errors"][0]
     assert sweep.holds(results[2]) and results[2]["rows"][0]["ours"] == 2
@@ -189,16 +196,6 @@ def test_numbers_are_never_shown_as_all_zeros(x, digits, text):
 
 
 # --- what is run on other machines, counted and timed ------------------------------------------------
-
-@pytest.fixture
-def one_notebook(tmp_path, monkeypatch):
-    """A notebook of two cells whose only claim holds for seeds from 1 on."""
-    paper = paper_at(tmp_path, monkeypatch)
-    nb = make("import numpy", "SEED = 0", tag="parameters")
-    nb.cells.append(nbformat.v4.new_code_cell(ROWS.format(notebook.SCOREBOARD_MIME)))
-    notebook.write(nb, paper.path)
-    return paper
-
 
 def test_sweep_on_a_dask_cluster(one_notebook):
     from distributed import LocalCluster

@@ -4,7 +4,7 @@ import numpy as np
 from torch import nn
 from torch.nn import functional as F
 
-from tools.benchmarks._torch import adam, fill, fill_linear, own, tensor, trainer
+from tools.benchmarks._torch import adam, fill, fill_linear, fill_lstm, own, tensor, trainer
 
 B, T, H, V, LR = 32, 50, 64, 39, 1e-2
 
@@ -17,12 +17,7 @@ class CharLSTM(nn.Module):
         self.out = nn.Linear(H, V)
         fill(self.embed.weight, np.eye(V))
         self.embed.weight.requires_grad_(False)                  # characters enter as one-hot rows
-        rows = np.concatenate([np.arange(0, 2 * H), np.arange(3 * H, 4 * H), np.arange(2 * H, 3 * H)])
-        fill(self.lstm.weight_ih_l0, P["W_xh"][:, rows].T)       # i, f, o, g -> i, f, g, o
-        fill(self.lstm.weight_hh_l0, P["W_hh"][:, rows].T)
-        fill(self.lstm.bias_ih_l0, P["b_h"][rows])
-        fill(self.lstm.bias_hh_l0, np.zeros(4 * H))
-        self.lstm.bias_hh_l0.requires_grad_(False)               # one bias, as in the notebook
+        fill_lstm(self.lstm, P["W_xh"], P["W_hh"], P["b_h"])
         fill_linear(self.out, P["W_hy"], P["b_y"])
 
     def forward(self, ids):

@@ -6,19 +6,9 @@ import numpy as np
 from torch import nn
 from torch.nn import functional as F
 
-from tools.benchmarks._torch import adam, fill, fill_linear, own, tensor, trainer
+from tools.benchmarks._torch import adam, fill, fill_linear, fill_lstm, own, tensor, trainer
 
 B, T, H, V, LR = 20, 15, 64, 89, 6e-3
-
-
-def fill_lstm(lstm: nn.LSTM | nn.LSTMCell, W_x, W_h, b) -> None:
-    """Our weights, gates i, f, o, g in columns, into PyTorch's, gates i, f, g, o in rows."""
-    i, f, o, g = np.split(np.arange(len(b)), 4)
-    rows = np.concatenate([i, f, g, o])
-    w_ih, w_hh, b_ih, b_hh = lstm.parameters()
-    for ours, theirs in ((W_x[:, rows].T, w_ih), (W_h[:, rows].T, w_hh), (b[rows], b_ih), (0 * b, b_hh)):
-        fill(theirs, ours)
-    b_hh.requires_grad_(False)                                   # one bias, as in the notebook
 
 
 class LanguageModel(nn.Module):

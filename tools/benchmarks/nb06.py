@@ -4,8 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tools.benchmarks._torch import adam, fill_linear, own, parameter, tensor, trainer
-from tools.benchmarks.nb04 import fill_lstm
+from tools.benchmarks._torch import adam, fill_linear, fill_lstm, own, parameter, tensor, trainer
 
 B, POINTS, D, H, LR, BETA2 = 32, 10, 2, 64, 1e-2, 0.98
 

@@ -3,7 +3,6 @@
 import itertools
 
 import numpy as np
-import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -71,14 +70,8 @@ def make(N, rng):
         model = Transformer(P0, cfg, N.position_table(cfg))
         x, y_in, y = tensor(source), tensor(N.shift_right(target)), tensor(target).flatten()
         optimizer = adam(model, 1.0, betas=(0.9, 0.98), eps=1e-9)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: N.noam(k + 1))
-        train = trainer(model, optimizer,
-                        lambda m: F.cross_entropy(m(x, y_in).flatten(0, 1), y, label_smoothing=0.1))
-
-        def step():
-            loss = train()
-            schedule.step()
-            return loss
-        return step
+        return trainer(model, optimizer,
+                       lambda m: F.cross_entropy(m(x, y_in).flatten(0, 1), y, label_smoothing=0.1),
+                       rate=lambda k: N.noam(k + 1))
 
     return ours, pytorchs

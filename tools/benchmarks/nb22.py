@@ -47,19 +47,12 @@ def make(N, rng):
     def pytorchs():
         model, tokens, following = Memory(P0["W"][0], E[0]), tensor(stream), tensor(N.next_token(stream, key))
         optimizer = adam(model, 1.0, betas=(0.9, 0.95), eps=1e-10)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: N.rate(t % STEPS, STEPS, LR))
 
         def loss(m):
             c, place, count = torch.unique(tokens, return_inverse=True, return_counts=True)
             y = torch.empty_like(c).scatter_(0, place, following)
             return F.cross_entropy(m(c), y, reduction="none") @ (count / B)
 
-        train = trainer(model, optimizer, loss)
-
-        def step():
-            value = train()
-            schedule.step()
-            return value
-        return step
+        return trainer(model, optimizer, loss, rate=lambda t: N.rate(t % STEPS, STEPS, LR))
 
     return ours, pytorchs

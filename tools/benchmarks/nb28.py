@@ -51,14 +51,8 @@ def make(N, rng):
         model = nn.ModuleDict({side: Tower(N.part(P0, side)) for side in "qp"})
         questions, passages, diagonal = tensor(pairs["question"]), tensor(pairs["passage"]), torch.arange(B)
         optimizer = adam(model, LR)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-        train = trainer(model, optimizer,
-                        lambda m: F.cross_entropy(SCALE * m["q"](questions) @ m["p"](passages).T, diagonal))
-
-        def step():
-            loss = train()
-            schedule.step()
-            return loss
-        return step
+        return trainer(model, optimizer,
+                       lambda m: F.cross_entropy(SCALE * m["q"](questions) @ m["p"](passages).T, diagonal),
+                       rate=rate)
 
     return ours, pytorchs

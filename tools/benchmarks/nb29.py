@@ -2,7 +2,6 @@
 
 import itertools
 
-import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -71,13 +70,6 @@ def make(N, rng):
     def pytorchs():
         model, batch = Rag(P0, E_d, N), (tensor(x), tensor(docs), tensor(y))
         optimizer = adam(model, LR)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-        train = trainer(model, optimizer, lambda m: m(*batch), clip=CLIP)
-
-        def step():
-            loss = train()
-            schedule.step()
-            return loss
-        return step
+        return trainer(model, optimizer, lambda m: m(*batch), clip=CLIP, rate=rate)
 
     return ours, pytorchs

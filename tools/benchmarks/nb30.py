@@ -75,13 +75,6 @@ def make(N, rng):
     def pytorchs():
         model, x, y = Transformer(P0, N.part), tensor(X), tensor(target)
         optimizer = adam(model, LR)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-        train = trainer(model, optimizer, lambda m: F.cross_entropy(m(x), y), clip=CLIP)
-
-        def step():
-            loss = train()
-            schedule.step()
-            return loss
-        return step
+        return trainer(model, optimizer, lambda m: F.cross_entropy(m(x), y), clip=CLIP, rate=rate)
 
     return ours, pytorchs
