@@ -120,7 +120,18 @@ def test_sweep_sees_which_seeds_hold(one_notebook, tmp_path, monkeypatch):
 
     monkeypatch.setattr(sweep, "RESULTS", tmp_path)
     sweep.store(paper, results)
-    assert sweep.load(paper)["seeds"].keys() == {"0", "2"}
+    assert sweep.load(paper)["seeds"].keys() == {"0", "2"} and not sweep.load(paper)["elsewhere"]
+    other = results[2] | {"arithmetic": "another"}
+    chosen = results[2] | {"arithmetic": f"another{sweep.CHOSEN}chosen"}
+    sweep.store(paper, {2: other})
+    sweep.store(paper, {2: chosen, 3: chosen})
+    stored = sweep.load(paper)
+    assert stored["seeds"] == {"0": results[0], "2": other}
+    assert stored["elsewhere"] == {results[2]["arithmetic"]: {"2": results[2]},
+                                   chosen["arithmetic"]: {"2": chosen, "3": chosen}}
+    sweep.store(paper, {2: results[2]})                       # back on the first machine: they change places
+    assert sweep.load(paper)["elsewhere"]["another"] == {"2": other}
+    assert results[2]["arithmetic"] not in sweep.load(paper)["elsewhere"]
     nb.cells[0].source = "import numpy  # a comment does not count"
     notebook.write(nb, paper.path)
     assert sweep.load(paper)

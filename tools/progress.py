@@ -93,6 +93,29 @@ def budget_section() -> str:
     return "\n".join(lines)
 
 
+def arithmetic_section() -> str:
+    """The sweeps by arithmetic: whether verdicts depend on the processor."""
+    runs: dict[str, list] = {}
+    for paper in present():
+        stored = sweep.load(paper) or {"seeds": {}}
+        for seed, run in stored["seeds"].items():
+            runs.setdefault(run["arithmetic"], []).append((paper, seed, run))
+        for name, by_seed in stored.get("elsewhere", {}).items():
+            runs.setdefault(name, []).extend((paper, *item) for item in by_seed.items())
+    lines = ["## On other processors", "",
+             "Processors round differently, and training amplifies it: the same seed gives another network. "
+             "So verdicts, not digits, have to be the same. One run is one notebook under one seed; kernels "
+             "are OpenBLAS's for older processors (`make portability`).", "",
+             "| arithmetic | notebooks | runs | every verdict as stated |", "|---|---|---|---|"]
+    for name, made in sorted(runs.items()):
+        lines.append(f"| {name} | {len({paper.number for paper, _, _ in made})} | {len(made)} | "
+                     f"{sum(sweep.holds(run) for _, _, run in made)} |")
+    lines += ["", *(f"- {paper.number:02d}, seed {seed}, {name}: {error.splitlines()[0]}"
+                    for name, made in sorted(runs.items()) for paper, seed, run in made
+                    for error in run["errors"][:1])]
+    return "\n".join([*lines, ""] if lines[-1] else lines)
+
+
 def mutants_section() -> str:
     """Share of mutants noticed, and why the others are not."""
     rows = {paper: row for paper in present() if paper.gradients and (row := mutants_row(paper))}
@@ -187,7 +210,8 @@ changes of backward functions that the tests notice; "clock" is the time of the 
 | notebook | reproduced | seeds | gradient error | mutants | CPU-s | clock | MiB | figures |
 |---|---|---|---|---|---|---|---|---|
 """
-    parts = [budget_section(), mutants_section(), benchmark_section(), *map(claims_section, papers)]
+    parts = [budget_section(), arithmetic_section(), mutants_section(), benchmark_section(),
+             *map(claims_section, papers)]
     return head + "\n".join(map(summary_row, papers)) + "\n\n" + "\n".join(part for part in parts if part)
 
 

@@ -6,6 +6,9 @@ Each notebook runs once per seed in a fresh kernel; a table shows every claim un
 data/sweep/NN.json keeps the numbers for PROGRESS.md. Exit code 1 if a verdict differs from the
 stated one or a cell fails.
 
+Processors round differently, and training amplifies it: each run says which arithmetic it was made
+with, and a run made on another kind of processor is kept beside the new one.
+
 The runs share --jobs processes of this machine. With DASK_SCHEDULER=tcp://host:8786 they go to the
 workers of that Dask scheduler instead (pip install distributed); each worker is started in a clone of
 this project, at the same commit, with the project's environment and one thread.
@@ -14,17 +17,20 @@ this project, at the same commit, with the project's environment and one thread.
 import argparse
 import json
 import os
+import platform
 import statistics
 import sys
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 
+import numpy as np
 from tqdm import tqdm
 
 from tools import notebook
 from tools.catalogue import ROOT, Paper, select
 
 RESULTS = ROOT / "data" / "sweep"
+CHOSEN = ", "                                    # in the name of an arithmetic: what comes next was chosen
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -48,8 +54,18 @@ def set_seed(nb, seed: int) -> None:
     cells[0].source = f"SEED = {seed}"
 
 
+def arithmetic() -> str:
+    """The widest vector instructions that NumPy uses here, and what was chosen by the environment."""
+    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    widest = next((name for name, signs in (("AVX-512", ("AVX512", "X86_V4")), ("AVX2", ("AVX2", "X86_V3")))
+                   if any(feature.startswith(signs) for feature in found)), platform.machine())
+    settings = {"OPENBLAS_CORETYPE": "kernels for {}", "NPY_DISABLE_CPU_FEATURES": "NumPy held back"}
+    return CHOSEN.join([widest, *(words.format(os.environ[name]) for name, words in settings.items()
+                                  if os.environ.get(name))])
+
+
 def run(paper: Paper, seed: int) -> dict:
-    """One notebook under one seed: rows of its scoreboard, errors, cost."""
+    """One notebook under one seed: rows of its scoreboard, errors, cost, arithmetic."""
     nb = notebook.read(paper.path)
     set_seed(nb, seed)
     try:
@@ -62,7 +78,8 @@ def run(paper: Paper, seed: int) -> dict:
             for row in found["rows"]]
     if not rows and not errors:
         errors = ["no scoreboard among the outputs"]
-    return {"rows": rows, "errors": errors, "gradient_errors": found["gradient_errors"],
+    return {"arithmetic": arithmetic(), "rows": rows, "errors": errors,
+            "gradient_errors": found["gradient_errors"],
             "cpu_seconds": cost["cpu_seconds"], "peak_mib": cost["peak_mib"]}
 
 
@@ -80,12 +97,31 @@ def load(paper: Paper) -> dict | None:
     return stored if stored["fingerprint"] == notebook.fingerprint(notebook.read(paper.path)) else None
 
 
+def in_order(runs: dict[str, dict]) -> dict[str, dict]:
+    return dict(sorted(runs.items(), key=lambda item: int(item[0])))
+
+
 def store(paper: Paper, results: dict[int, dict]) -> None:
-    """Merge results into the stored sweep; what an older version of the code gave is dropped."""
-    merged = (load(paper) or {}).get("seeds", {}) | {str(s): r for s, r in results.items()}
+    """Merge results into the stored sweep; what an older version of the code gave is dropped.
+
+    "elsewhere": {arithmetic: {seed: run}} has the runs with a chosen arithmetic, and those that were
+    replaced by a run of another one.
+    """
+    stored = load(paper) or {"seeds": {}}
+    merged, elsewhere = stored["seeds"], stored.get("elsewhere", {})
+    for seed, result in ((str(s), r) for s, r in results.items()):
+        if CHOSEN in result["arithmetic"]:
+            elsewhere.setdefault(result["arithmetic"], {})[seed] = result
+            continue
+        replaced = merged.get(seed, result)
+        if replaced["arithmetic"] != result["arithmetic"]:
+            elsewhere.setdefault(replaced["arithmetic"], {})[seed] = replaced
+        elsewhere.get(result["arithmetic"], {}).pop(seed, None)
+        merged[seed] = result
     RESULTS.mkdir(parents=True, exist_ok=True)
     content = {"fingerprint": notebook.fingerprint(notebook.read(paper.path)),
-               "seeds": dict(sorted(merged.items(), key=lambda item: int(item[0])))}
+               "seeds": in_order(merged),
+               "elsewhere": {name: in_order(runs) for name, runs in sorted(elsewhere.items()) if runs}}
     (RESULTS / f"{paper.number:02d}.json").write_text(json.dumps(content, indent=1) + "\n",
                                                       encoding="utf-8")
 

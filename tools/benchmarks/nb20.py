@@ -1,4 +1,4 @@
-"""Neural Turing machine of 16 slots: 32 sequences of 10 words (the most), clipped, Adam."""
+"""Neural Turing machine of 16 slots: 8 sequences of 10 words (the most), clipped, Adam."""
 
 import torch
 from torch import nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from tools.benchmarks._torch import adam, fill_linear, own, parameter, tensor, trainer
 
-B, LENGTH, BITS, SLOTS, W, H, S, LR = 32, 10, 6, 16, 12, 64, 3, 1e-2
+B, LENGTH, BITS, SLOTS, W, H, S, LR = 8, 10, 6, 16, 12, 64, 3, 1e-2
 
 
 class TuringMachine(nn.Module):
