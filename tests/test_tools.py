@@ -122,7 +122,7 @@ def test_sweep_sees_which_seeds_hold(one_notebook, tmp_path, monkeypatch):
     sweep.store(paper, results)
     assert sweep.load(paper)["seeds"].keys() == {"0", "2"} and not sweep.load(paper)["elsewhere"]
     other = results[2] | {"arithmetic": "another"}
-    chosen = results[2] | {"arithmetic": f"another{sweep.CHOSEN}chosen"}
+    chosen = results[2] | {"arithmetic": f"another{notebook.CHOSEN}chosen"}
     sweep.store(paper, {2: other})
     sweep.store(paper, {2: chosen, 3: chosen})
     stored = sweep.load(paper)

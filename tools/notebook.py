@@ -7,6 +7,8 @@ student's notebook needs neither.
 import ast
 import hashlib
 import json
+import os
+import platform
 import re
 import tempfile
 import time
@@ -19,6 +21,7 @@ ROLES = ("header", "idea", "notation", "setup", "data", "forward", "backward", "
 IDIOMS = ROOT / "tests" / "idioms"
 SCOREBOARD_MIME = "application/vnd.thirty-papers.scoreboard+json"
 CELL_TIMEOUT = 600  # seconds
+CHOSEN = ", "       # in the name of an arithmetic: what comes next was chosen by the environment
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 # Runs in the kernel after the last cell. Windows has no `resource`; psutil comes with ipykernel.
@@ -191,6 +194,18 @@ def execute(nb, label: str, *, keep_going: bool = False, quiet: bool = False) ->
     return json.loads(printed) | {"wall_seconds": round(time.perf_counter() - start, 1)}
 
 
+def arithmetic() -> str:
+    """The widest vector instructions that NumPy uses here, and what was chosen by the environment."""
+    import numpy as np
+
+    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    widest = next((name for name, signs in (("AVX-512", ("AVX512", "X86_V4")), ("AVX2", ("AVX2", "X86_V3")))
+                   if any(feature.startswith(signs) for feature in found)), platform.machine())
+    settings = {"OPENBLAS_CORETYPE": "kernels for {}", "NPY_DISABLE_CPU_FEATURES": "NumPy held back"}
+    return CHOSEN.join([widest, *(words.format(os.environ[name]) for name, words in settings.items()
+                                  if os.environ.get(name))])
+
+
 def complaints(nb) -> list[str]:
     """Errors and stderr output stored in a notebook, one line each."""
     found = []
@@ -209,7 +224,7 @@ def run_and_store(nb, paper: Paper) -> dict:
     measured = execute(nb, paper.name)
     if found := complaints(nb):
         raise NotebookFailed(f"{paper.name}: not stored\n" + "\n".join(found))
-    nb.metadata["thirty_papers"] = {"number": paper.number, **measured}
+    nb.metadata["thirty_papers"] = {"number": paper.number, **measured, "arithmetic": arithmetic()}
     refresh_blocks(nb, paper)
     paper.path.parent.mkdir(exist_ok=True)
     write(nb, paper.path)

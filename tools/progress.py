@@ -88,7 +88,9 @@ def budget_section() -> str:
              f"A notebook may take {BUDGET['cpu_seconds']} CPU-seconds and {BUDGET['peak_mib']} MiB, all "
              f"together {TOTAL_CPU // 60} CPU-minutes. In the stored runs the {len(costs)} take {cpu:.1f} "
              f"CPU-minutes, one after the other {wall:.1f} minutes by the clock (start of the kernel and "
-             f"imports included); the largest holds {max(cost['peak_mib'] for cost in costs)} MiB.",
+             "imports included), on a processor with "
+             f"{' or '.join(sorted({cost['arithmetic'] for cost in costs}))}; the largest holds "
+             f"{max(cost['peak_mib'] for cost in costs)} MiB.",
              "", *([f"- Over budget: {line}." for line in over] or ["Nothing is over budget."]), ""]
     return "\n".join(lines)
 
@@ -106,10 +108,13 @@ def arithmetic_section() -> str:
              "Processors round differently, and training amplifies it: the same seed gives another network. "
              "So verdicts, not digits, have to be the same. One run is one notebook under one seed; kernels "
              "are OpenBLAS's for older processors (`make portability`).", "",
-             "| arithmetic | notebooks | runs | every verdict as stated |", "|---|---|---|---|"]
+             "| arithmetic | notebooks | runs | every verdict as stated | CPU-seconds a run |",
+             "|---|---|---|---|---|"]
     for name, made in sorted(runs.items()):
+        spent = [run["cpu_seconds"] for _, _, run in made if run["cpu_seconds"] is not None]
         lines.append(f"| {name} | {len({paper.number for paper, _, _ in made})} | {len(made)} | "
-                     f"{sum(sweep.holds(run) for _, _, run in made)} |")
+                     f"{sum(sweep.holds(run) for _, _, run in made)} | "
+                     f"{f'{statistics.mean(spent):.0f}' if spent else '?'} |")
     lines += ["", *(f"- {paper.number:02d}, seed {seed}, {name}: {error.splitlines()[0]}"
                     for name, made in sorted(runs.items()) for paper, seed, run in made
                     for error in run["errors"][:1])]
@@ -190,7 +195,7 @@ def claims_section(paper: Paper) -> str:
     lines += ["", f"Worst relative error of the gradients: {gradients}." if gradients else "",
               f"Stored run: {cost['cpu_seconds']} CPU-seconds, {cost['wall_seconds']} seconds by the clock, "
               f"{cost['peak_mib']} MiB at the peak, "
-              f"Python {cost['python']}, NumPy {cost['numpy']}.", ""]
+              f"Python {cost['python']}, NumPy {cost['numpy']}, {cost['arithmetic']}.", ""]
     return "\n".join(lines)
 
 

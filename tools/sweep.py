@@ -17,20 +17,17 @@ this project, at the same commit, with the project's environment and one thread.
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 
-import numpy as np
 from tqdm import tqdm
 
 from tools import notebook
 from tools.catalogue import ROOT, Paper, select
 
 RESULTS = ROOT / "data" / "sweep"
-CHOSEN = ", "                                    # in the name of an arithmetic: what comes next was chosen
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -54,16 +51,6 @@ def set_seed(nb, seed: int) -> None:
     cells[0].source = f"SEED = {seed}"
 
 
-def arithmetic() -> str:
-    """The widest vector instructions that NumPy uses here, and what was chosen by the environment."""
-    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    widest = next((name for name, signs in (("AVX-512", ("AVX512", "X86_V4")), ("AVX2", ("AVX2", "X86_V3")))
-                   if any(feature.startswith(signs) for feature in found)), platform.machine())
-    settings = {"OPENBLAS_CORETYPE": "kernels for {}", "NPY_DISABLE_CPU_FEATURES": "NumPy held back"}
-    return CHOSEN.join([widest, *(words.format(os.environ[name]) for name, words in settings.items()
-                                  if os.environ.get(name))])
-
-
 def run(paper: Paper, seed: int) -> dict:
     """One notebook under one seed: rows of its scoreboard, errors, cost, arithmetic."""
     nb = notebook.read(paper.path)
@@ -78,7 +65,7 @@ def run(paper: Paper, seed: int) -> dict:
             for row in found["rows"]]
     if not rows and not errors:
         errors = ["no scoreboard among the outputs"]
-    return {"arithmetic": arithmetic(), "rows": rows, "errors": errors,
+    return {"arithmetic": notebook.arithmetic(), "rows": rows, "errors": errors,
             "gradient_errors": found["gradient_errors"],
             "cpu_seconds": cost["cpu_seconds"], "peak_mib": cost["peak_mib"]}
 
@@ -110,7 +97,7 @@ def store(paper: Paper, results: dict[int, dict]) -> None:
     stored = load(paper) or {"seeds": {}}
     merged, elsewhere = stored["seeds"], stored.get("elsewhere", {})
     for seed, result in ((str(s), r) for s, r in results.items()):
-        if CHOSEN in result["arithmetic"]:
+        if notebook.CHOSEN in result["arithmetic"]:
             elsewhere.setdefault(result["arithmetic"], {})[seed] = result
             continue
         replaced = merged.get(seed, result)
