@@ -95,28 +95,33 @@ def budget_section() -> str:
     return "\n".join(lines)
 
 
-def arithmetic_section() -> str:
-    """The sweeps by arithmetic: whether verdicts depend on the processor."""
+def runs_by_arithmetic() -> dict[str, list[tuple[Paper, str, dict]]]:
+    """All swept runs (paper, seed, run) by the arithmetic that they were made with."""
     runs: dict[str, list] = {}
     for paper in present():
-        stored = sweep.load(paper) or {"seeds": {}}
-        for seed, run in stored["seeds"].items():
-            runs.setdefault(run["arithmetic"], []).append((paper, seed, run))
-        for name, by_seed in stored.get("elsewhere", {}).items():
-            runs.setdefault(name, []).extend((paper, *item) for item in by_seed.items())
+        stored = sweep.load(paper) or {"seeds": {}, "elsewhere": {}}
+        for by_seed in (stored["seeds"], *stored["elsewhere"].values()):
+            for seed, run in by_seed.items():
+                runs.setdefault(run["arithmetic"], []).append((paper, seed, run))
+    return dict(sorted(runs.items()))
+
+
+def arithmetic_section() -> str:
+    """The sweeps by arithmetic: whether verdicts depend on the processor."""
+    runs = runs_by_arithmetic()
     lines = ["## On other processors", "",
              "Processors round differently, and training amplifies it: the same seed gives another network. "
              "So verdicts, not digits, have to be the same. One run is one notebook under one seed; kernels "
              "are OpenBLAS's for older processors (`make portability`).", "",
              "| arithmetic | notebooks | runs | every verdict as stated | CPU-seconds a run |",
              "|---|---|---|---|---|"]
-    for name, made in sorted(runs.items()):
+    for name, made in runs.items():
         spent = [run["cpu_seconds"] for _, _, run in made if run["cpu_seconds"] is not None]
         lines.append(f"| {name} | {len({paper.number for paper, _, _ in made})} | {len(made)} | "
                      f"{sum(sweep.holds(run) for _, _, run in made)} | "
                      f"{f'{statistics.mean(spent):.0f}' if spent else '?'} |")
     lines += ["", *(f"- {paper.number:02d}, seed {seed}, {name}: {error.splitlines()[0]}"
-                    for name, made in sorted(runs.items()) for paper, seed, run in made
+                    for name, made in runs.items() for paper, seed, run in made
                     for error in run["errors"][:1])]
     return "\n".join([*lines, ""] if lines[-1] else lines)
 
@@ -247,10 +252,14 @@ def readme_numbers() -> str:
     noticed = tried - sum(len(row["survivors"]) for row in rows)
     cpu = sum(notebook.read(paper.path).metadata["thirty_papers"]["cpu_seconds"] for paper in papers) / 60
     ratios = [row["ratio"] for row in json.loads(BENCHMARK.read_text(encoding="utf-8"))["steps"].values()]
+    kinds = runs_by_arithmetic()
+    runs = [run for made in kinds.values() for _, _, run in made]
     return (
         f"**In numbers.** {len(papers)} notebooks measure {sum(t for _, t in counts)} claims; "
         f"{sum(g for g, _ in counts)} are reproduced at this scale. In {steady} of the {len(papers)} every "
-        f"verdict is the same for seeds 0 to 4. Of {tried:,} small changes of backward functions the tests "
+        f"verdict is the same for seeds 0 to 4. Of {len(runs)} runs with {len(kinds)} kinds of processor "
+        f"arithmetic, {sum(map(sweep.holds, runs))} give every verdict as stated. Of "
+        f"{tried:,} small changes of backward functions the tests "
         f"notice {noticed:,}. A training step takes {statistics.geometric_mean(ratios):.2f} times as long "
         f"as the same model in ordinary PyTorch on one thread (geometric mean of {len(ratios)}; these are "
         f"small models). All notebooks together take {cpu:.0f} CPU-minutes.")
