@@ -26,6 +26,7 @@ import torch
 from tests.support import namespace
 from tools.benchmarks import _torch  # noqa: F401  (fails early, and clearly, without PyTorch)
 from tools.catalogue import ROOT, load
+from tools.notebook import arithmetic
 
 RESULTS = ROOT / "data" / "benchmark.json"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -119,7 +120,7 @@ def processor() -> str:
 
 
 def store(results: dict) -> None:
-    content = {"steps": dict(sorted(results["steps"].items())), "processor": processor(),
+    content = {"steps": dict(sorted(results["steps"].items())), "processor": f"{processor()}, {arithmetic()}",
                "numpy": np.__version__, "torch": torch.__version__, "python": platform.python_version()}
     RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
