@@ -112,7 +112,8 @@ def arithmetic_section() -> str:
     lines = ["## On other processors", "",
              "Processors round differently, and training amplifies it: the same seed gives another network. "
              "So verdicts, not digits, have to be the same. One run is one notebook under one seed; kernels "
-             "are OpenBLAS's for older processors (`make portability`).", "",
+             "are OpenBLAS's for older processors, and NumPy held back is NumPy without AVX-512 "
+             "(`make portability`).", "",
              "| arithmetic | notebooks | runs | every verdict as stated | CPU-seconds a run |",
              "|---|---|---|---|---|"]
     for name, made in runs.items():
